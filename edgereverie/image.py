@@ -1,0 +1,90 @@
+"""A picture file becomes the vision tower's input, the same way in training, in parity checks and in every runtime."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edgereverie.errors import DataError
+from edgereverie.records import ImageSpec
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_PIXELS = 64_000_000  # an 8000 x 8000 photograph; anything larger is a mistake or a decompression bomb
+
+
+def open_image(source: Path | bytes) -> Image.Image:
+    """Decode a picture fully, upright (EXIF) and in RGB; transparency is laid on white.
+
+    Raises DataError that names the file when it is missing, empty, not a picture, cut short, or larger than MAX_PIXELS.
+    Only the first frame of an animation is read.
+    """
+    name = str(source) if isinstance(source, Path) else f"<{len(source)} bytes>"
+    try:
+        stream = source if isinstance(source, Path) else io.BytesIO(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(stream, formats=FORMATS) as opened:
+                width, height = opened.size
+                if width * height > MAX_PIXELS:
+                    raise DataError(
+                        f"{name}: the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are read.",
+                        hint="Scale it down first; the vision tower sees a few hundred pixels a side.",
+                    )
+                opened.load()
+                picture = ImageOps.exif_transpose(opened)
+                if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+                    layer = picture.convert("RGBA")
+                    picture = Image.new("RGBA", layer.size, "white")
+                    picture.alpha_composite(layer)
+                return picture.convert("RGB")
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such image.", hint="Check the path, and the image root that it is relative to.") from None
+    except IsADirectoryError:
+        raise DataError(f"{name}: this is a folder, not an image.") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: not an image that can be read.", hint=f"Formats read: {', '.join(FORMATS)}.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: the image is damaged or cut short ({error}).", hint="Copy or download it again.") from None
+
+
+def square(picture: Image.Image, spec: ImageSpec) -> Image.Image:
+    """The picture as RGB of ``spec.size`` squared: padded with the mean colour (LLaVA's "pad") or centre-cropped."""
+    side = spec.size
+    if picture.size == (side, side):
+        return picture
+    if spec.fit == "pad":
+        colour = tuple(int(channel * 255) for channel in spec.mean)
+        longest = max(picture.size)
+        canvas = Image.new("RGB", (longest, longest), colour)
+        canvas.paste(picture, ((longest - picture.width) // 2, (longest - picture.height) // 2))
+        return canvas.resize((side, side), Image.Resampling.BICUBIC)
+    scale = side / min(picture.size)
+    width, height = (max(side, round(picture.width * scale)), max(side, round(picture.height * scale)))
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - side) // 2, (height - side) // 2
+    return resized.crop((left, top, left + side, top + side))
+
+
+def prepare(picture: Image.Image, spec: ImageSpec) -> np.ndarray:
+    """Pixel values for the tower: (3, size, size) float32, normalised by ``spec.mean`` and ``spec.std``."""
+    pixels = np.asarray(square(picture, spec), dtype=np.float32) / 255.0
+    mean, std = np.float32(spec.mean), np.float32(spec.std)
+    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+
+
+def resolve_under(root: Path, relative: str) -> Path:
+    """``relative`` as a path inside ``root``, wherever links point; anything that leads outside is refused."""
+    path = Path(relative)
+    if path.is_absolute() or ".." in path.parts or not relative:
+        raise DataError(
+            f"Image path {relative!r} leaves the image root {str(root)!r}.",
+            hint="Write image paths relative to the image root, without '..'.",
+        )
+    full = (root / path).resolve()
+    if not full.is_relative_to(root.resolve()):
+        raise DataError(f"Image path {relative!r} is a link that leads out of the image root {str(root)!r}.")
+    return full

@@ -1,0 +1,179 @@
+"""The records that flow from stage to stage: plain, frozen, standard library only.
+
+``Sample`` and ``PreferencePair`` are what people tune on, ``Answer`` with its ``Claim``s is what a model says,
+``Prediction`` and ``Score`` are what evaluation makes of it. ``Responder`` is the one contract that stages hand to
+each other when one needs the other's model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+Polarity = Literal["positive", "negative"]
+Manipulation = Literal["nonexistent", "existent", "knowledge"]
+Verdict = Literal["supported", "contradicted", "unverified"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation. ``text`` holds no image marker: the sample's image stands before its first turn."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One conversation to learn from.
+
+    turns: user and assistant alternating, the assistant last; every assistant turn is learned.
+    rationale: what the last assistant turn is, when it is a rationale: ``positive`` says why the answer is right,
+        ``negative`` why a confusing one is wrong. The two reflections of one answer are two samples with a common
+        beginning, never one conversation: a shared context leaks one into the other (REVERIE, its ablation of layouts).
+    polarity, manipulation: LRV-Instruction's labels, None where the source does not tell.
+    image: path relative to the image root, or None for a text-only sample.
+    """
+
+    id: str
+    image: str | None
+    turns: tuple[Turn, ...]
+    rationale: Polarity | None = None
+    polarity: Polarity | None = None
+    manipulation: Manipulation | None = None
+    source: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePair:
+    """A prompt with a preferred and a dispreferred answer.
+
+    turns: the prompt, ending with a user turn. reason: how the rejected answer came about (``co-occurrence``,
+    ``attribute``, ``relation``, ``sampled`` ...). margin: reward of chosen minus rejected, where the source has one.
+    rejected_image: another picture for the rejected side, or None when both see ``image``.
+    """
+
+    id: str
+    image: str | None
+    turns: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    reason: str = ""
+    margin: float | None = None
+    rejected_image: str | None = None
+    source: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """How a picture becomes the vision tower's input; everything a runtime needs and nothing to guess.
+
+    size: side of the square input in pixels. patch: side of a patch in pixels. mean, std: per channel, for values in
+    [0, 1]. fit: ``pad`` to a square with the mean colour, or ``crop`` the centre after resizing the shorter side.
+    tokens: image tokens that the language model sees, (size / patch) squared.
+    """
+
+    size: int
+    patch: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fit: Literal["pad", "crop"] = "pad"
+
+    @property
+    def tokens(self) -> int:
+        return (self.size // self.patch) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One checkable statement inside an answer: ``text`` stands at ``answer.text[start:end]``.
+
+    subject: the object that is claimed to exist, in its dictionary form. support: in [0, 1], how strongly the picture
+    supports it. evidence: the figures behind it, by name: ``grounding`` is the log-probability with the image minus
+    without it (nats), ``verification`` the logit of yes over no to a short question, its image-free value subtracted.
+    """
+
+    text: str
+    start: int
+    end: int
+    subject: str
+    support: float
+    verdict: Verdict
+    evidence: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said about a picture, and what the picture says about that."""
+
+    text: str
+    claims: tuple[Claim, ...] = ()
+    abstained: bool = False
+    confidence: float | None = None
+    backend: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """An answer to one sample or benchmark question, by its id."""
+
+    id: str
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One metric: value, two-sided 95 % interval, and how many items it was measured on."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to generate. temperature 0 is greedy; stop words end the answer and are not part of it."""
+
+    max_tokens: int = 160
+    temperature: float = 0.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+class Responder(Protocol):
+    """Anything that answers questions about pictures: a bundle, a model in training, a remote server."""
+
+    name: str
+
+    def respond(self, image: Path | None, turns: Sequence[Turn], options: Options) -> Iterator[str]:
+        """Yield the answer piece by piece. turns end with a user turn."""
+        ...
+
+    def score(self, image: Path | None, turns: Sequence[Turn], continuation: str) -> float:
+        """Log-probability of ``continuation`` as the next assistant turn, end-of-turn left out, in nats."""
+        ...
+
+
+def as_json(record: Any) -> Any:
+    """The record as plain JSON values: tuples become lists, None and empty fields are kept.
+
+    >>> as_json(Turn("user", "Is there a ring?"))
+    {'role': 'user', 'text': 'Is there a ring?'}
+    """
+    if isinstance(record, Mapping):
+        return {str(key): as_json(value) for key, value in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [as_json(value) for value in record]
+    slots = getattr(type(record), "__dataclass_fields__", None)
+    if slots is not None:
+        return {name: as_json(getattr(record, name)) for name in slots}
+    return record
