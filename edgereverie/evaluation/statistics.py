@@ -1,0 +1,187 @@
+"""Scores with their uncertainty: counts per image, intervals by resampling images, differences of two runs.
+
+Questions about one picture are not independent: a picture that is misread fails them together. So the picture is what
+gets resampled, never the single question. A rate whose denominator is zero is ``nan``: it is written as null, printed
+as "n/a", and takes no part in an interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 1000
+_BLOCK = 1 << 22  # numbers drawn at once: bounds the memory at some 100 MB however many images there are
+
+Formula = Callable[[np.ndarray], np.ndarray]
+"""Sums of counts (..., columns) -> the metric (...), nan where it is undefined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure made of summed counts, and how people read it.
+
+    name: last part of a score's name (``accuracy``). better: which way is good, None where neither is. share: a
+    fraction of one, printed in percent.
+    """
+
+    name: str
+    title: str
+    formula: Formula
+    better: str | None = "higher"
+    share: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with its two-sided 95 % interval; all three nan where the value is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSpread:
+    """One metric over training seeds. deviation: of the sample (n - 1), nan for a single seed."""
+
+    metric: str
+    mean: float
+    deviation: float
+    values: tuple[float, ...]
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Element-wise quotient, nan where the denominator is zero.
+
+    >>> ratio(np.array([1, 1]), np.array([4, 0])).tolist()
+    [0.25, nan]
+    """
+    top, bottom = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0)
+
+
+# Columns TP, FP, TN, FN with "yes" as the positive class, as POPE counts them.
+YES_NO_COLUMNS = ("TP", "FP", "TN", "FN")
+
+
+def accuracy(counts: np.ndarray) -> np.ndarray:
+    """Share of right answers.
+
+    >>> float(accuracy(np.array([3, 1, 5, 1])))
+    0.8
+    """
+    tp, fp, tn, fn = np.moveaxis(counts, -1, 0)
+    return ratio(tp + tn, tp + fp + tn + fn)
+
+
+def precision(counts: np.ndarray) -> np.ndarray:
+    """Share of yes answers that are right.
+
+    >>> float(precision(np.array([3, 1, 5, 1])))
+    0.75
+    """
+    tp, fp, _, _ = np.moveaxis(counts, -1, 0)
+    return ratio(tp, tp + fp)
+
+
+def recall(counts: np.ndarray) -> np.ndarray:
+    """Share of things that are there and were found.
+
+    >>> float(recall(np.array([3, 1, 5, 1])))
+    0.75
+    """
+    tp, _, _, fn = np.moveaxis(counts, -1, 0)
+    return ratio(tp, tp + fn)
+
+
+def f1(counts: np.ndarray) -> np.ndarray:
+    """Harmonic mean of precision and recall, as 2 TP / (2 TP + FP + FN): defined also where nothing was found.
+
+    >>> float(f1(np.array([3, 1, 5, 1]))), float(f1(np.array([0, 0, 5, 1])))
+    (0.75, 0.0)
+    """
+    tp, fp, _, fn = np.moveaxis(counts, -1, 0)
+    return ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def yes_ratio(counts: np.ndarray) -> np.ndarray:
+    """Share of questions answered with yes: far from the share of true yes, a model has a bias.
+
+    >>> float(yes_ratio(np.array([3, 1, 5, 1])))
+    0.4
+    """
+    tp, fp, tn, fn = np.moveaxis(counts, -1, 0)
+    return ratio(tp + fp, tp + fp + tn + fn)
+
+
+def resampled_sums(per_image: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Column sums of ``resamples`` draws of the images with replacement: (images, columns) -> (resamples, columns).
+
+    Equal seeds and equal numbers of images draw the same images, whatever the columns hold.
+    """
+    images, columns = per_image.shape
+    rng = np.random.default_rng(seed)
+    sums = np.empty((resamples, columns), dtype=np.float64)
+    step = max(1, _BLOCK // max(1, images * columns))
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(0, images, size=(rows, images))
+        sums[start : start + rows] = per_image[drawn].sum(axis=1)
+    return sums
+
+
+def bootstrap(
+    per_image: np.ndarray, formulas: Sequence[Formula], *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Interval]:
+    """Each formula's value on all images and its 95 % percentile interval (Efron), all from the same draws.
+
+    per_image: (images, columns) counts. Without images, everything is nan.
+    """
+    if len(per_image) == 0:
+        return [Interval(math.nan, math.nan, math.nan) for _ in formulas]
+    total = per_image.sum(axis=0)
+    sums = resampled_sums(per_image, resamples=resamples, seed=seed)
+    return [_interval(float(formula(total)), formula(sums)) for formula in formulas]
+
+
+def paired_bootstrap(
+    before: np.ndarray, after: np.ndarray, formulas: Sequence[Formula], *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Interval]:
+    """After minus before, per formula, where row i of both is the same image: each draw takes an image from both runs.
+
+    The pairing cancels what makes an image hard for everyone, so a difference can be certain although the two
+    separate intervals overlap. Raises ValueError when the two differ in shape.
+    """
+    if before.shape != after.shape:
+        raise ValueError(f"Paired runs need the same images and columns, got {before.shape} and {after.shape}.")
+    columns = before.shape[1]
+
+    def difference(formula: Formula) -> Formula:
+        return lambda both: formula(both[..., columns:]) - formula(both[..., :columns])
+
+    differences = [difference(formula) for formula in formulas]
+    return bootstrap(np.hstack([before, after]), differences, resamples=resamples, seed=seed)
+
+
+def _interval(value: float, draws: np.ndarray) -> Interval:
+    defined = draws[~np.isnan(draws)]
+    if math.isnan(value) or defined.size == 0:
+        return Interval(math.nan, math.nan, math.nan)
+    low, high = np.percentile(defined, (2.5, 97.5))
+    return Interval(value, float(low), float(high))
+
+
+def spread(metric: str, values: Sequence[float]) -> SeedSpread:
+    """Mean and sample deviation of one metric over runs with different seeds.
+
+    >>> spread("pope/random/accuracy", [0.8, 0.9]).deviation.__round__(4)
+    0.0707
+    """
+    if not values:
+        raise ValueError(f"{metric}: a spread needs at least one value.")
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return SeedSpread(metric, float(np.mean(values)), deviation, tuple(values))
