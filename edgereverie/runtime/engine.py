@@ -7,10 +7,17 @@ decides equally.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+
+from edgereverie.errors import BackendError, MissingPackage
+
+
+class CacheFull(BackendError):
+    """All streams together hold more than the engine can keep. Closing some of them makes room."""
 
 
 class Stream(Protocol):
@@ -60,13 +67,45 @@ class Engine(Protocol):
 class Backend(Protocol):
     """A runtime: what ``BACKEND`` in a module of ``runtime.backends`` is.
 
-    targets: what it runs: ``gguf`` and ``onnx`` bundles, or ``torch`` for a model folder. packages: what it imports.
+    targets: what it runs: ``gguf`` and ``onnx`` bundles, or ``torch`` for a model folder. packages: what it imports, and
+    extra: the extra of edgereverie that installs them.
     """
 
     name: str
     targets: tuple[str, ...]
     packages: tuple[str, ...]
+    extra: str
 
     def load(self, path: Path, *, precise: bool = False) -> Engine:
         """Load a bundle (or, for ``torch``, a model folder). precise: keep caches and sums in 32 bit, for comparisons."""
         ...
+
+
+def require_packages(backend: Backend) -> None:
+    """Raise MissingPackage for the first of the backend's packages that is not installed; imports none of them."""
+    for package in backend.packages:
+        if find_spec(package) is None:
+            raise MissingPackage(package, f"The {backend.name} backend", backend.extra)
+
+
+def check_feed(engine: Engine, length: int, ids: Sequence[int], features: np.ndarray | None) -> np.ndarray:
+    """What every backend refuses before it touches its cache: the ids as an int64 array when all is well.
+
+    Raises BackendError for nothing to feed, ids outside the vocabulary, an overflowing context, and image tokens and
+    feature rows that differ in number.
+    """
+    array = np.asarray(ids, dtype=np.int64)
+    if array.ndim != 1 or array.size == 0:
+        raise BackendError("There are no tokens to feed.")
+    if array.min() < 0 or array.max() >= engine.vocabulary:
+        raise BackendError(f"Token id {int(array.max() if array.min() >= 0 else array.min())} is outside the model's vocabulary of "
+                           f"{engine.vocabulary:,}.", hint="tokenizer.json and the weights must be of the same model.")  # fmt: skip
+    if length + array.size > engine.context:
+        raise BackendError(f"The conversation needs {length + array.size:,} tokens, the model's context holds {engine.context:,}.",
+                           hint="Shorten the conversation, or start a new one.")  # fmt: skip
+    places = int((array == engine.image_token).sum())
+    rows = 0 if features is None else len(features)
+    if places != rows:
+        raise BackendError(f"The text holds {places} image tokens, the picture gave {rows} feature rows.",
+                           hint="Encode the picture and write the prompt with the same bundle's image geometry.")  # fmt: skip
+    return array
