@@ -1,0 +1,256 @@
+"""llama.cpp: runs GGUF bundles through its low-level binding, with many token streams in one cache.
+
+Image features come from the bundle's ONNX vision encoder and enter as embeddings. llama.cpp's own encoder (mtmd) is not
+used: for a CLIP tower in LLaVA it feeds the class token as a patch and shifts every position by one
+(ggml-org/llama.cpp issue 25814), which no GGUF content can undo.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edgereverie.bundle import Bundle
+from edgereverie.errors import BackendError
+from edgereverie.runtime.engine import CacheFull, check_feed, require_packages
+
+_STREAMS = 16
+_BATCH = 512  # tokens per call: bounds the memory for logits, which is batch * vocabulary floats
+_ERROR = 3  # ggml_log_level
+_NO_ROOM = 1  # llama_decode's return value when the cache has no free cells
+
+_log = logging.getLogger(__name__)
+_recent: deque[str] = deque(maxlen=8)
+_callback: Any = None  # ctypes frees a callback that nobody holds, and llama.cpp calls it for ever
+
+
+class LlamaEngine:
+    """One model and one context with a unified cache: streams are sequence ids, forks share cells.
+
+    All streams together hold at most ``context`` tokens, shared beginnings counted once. The cache is not made larger than
+    one context: models with two sets of rotary factors (Phi-3's 128k kind) choose between them by the cache's size.
+    """
+
+    backend = "llamacpp"
+
+    def __init__(self, bundle: Bundle, *, precise: bool) -> None:
+        from llama_cpp import llama_cpp as lib
+
+        from edgereverie.runtime.backends import _onnx
+
+        _quieten(lib)
+        self._lib = lib
+        self._model = self._context = self._batches = None
+        self.context = bundle.context
+        self.image_token = _onnx.image_token(bundle)
+        path = bundle.file("model")
+        _recent.clear()
+        self._model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+        if not self._model:
+            raise BackendError(f"{path}: llama.cpp cannot load the model ({_reason()}).",
+                               hint="The file is damaged or its architecture is unknown to this llama.cpp: copy it again, or "
+                                    "pip install --upgrade llama-cpp-python.")  # fmt: skip
+        try:
+            self.vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(self._model))
+            self.width = lib.llama_model_n_embd_inp(self._model)
+            self._vision = _onnx.VisionEncoder(bundle, self.width)
+            self._open_context(precise, _onnx.threads())
+        except BaseException:
+            self.close()
+            raise
+        self._free = list(range(_STREAMS - 1, -1, -1))
+
+    def _open_context(self, precise: bool, threads: int) -> None:
+        lib, settings = self._lib, self._lib.llama_context_default_params()
+        settings.n_ctx = self.context
+        settings.n_batch = settings.n_ubatch = min(_BATCH, self.context)
+        settings.n_outputs_max_per_seq = 0  # 0 is "as many as the batch": a whole answer is scored in one call
+        settings.n_seq_max = _STREAMS
+        settings.kv_unified = True  # without it a sequence can be neither forked nor rewound in part
+        settings.swa_full = True
+        settings.n_threads = settings.n_threads_batch = threads
+        if precise:
+            settings.type_k = settings.type_v = lib.GGML_TYPE_F32
+            settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self._context = lib.llama_init_from_model(self._model, settings)
+        if not self._context:
+            raise BackendError(f"llama.cpp cannot make a context of {self.context:,} tokens ({_reason()}).",
+                               hint="Probably too little memory: export the bundle with a shorter context.")  # fmt: skip
+        self._memory = lib.llama_get_memory(self._context)
+        size = settings.n_batch
+        # One batch for token ids and one for embeddings: llama.cpp takes either in a call, never both.
+        self._batches = (lib.llama_batch_init(size, 0, 1), lib.llama_batch_init(size, self.width, 1))
+        self._size = size
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        return self._vision.encode(pixels)
+
+    def open(self) -> LlamaStream:
+        return LlamaStream(self, self._take(), 0)
+
+    def close(self) -> None:
+        """Free context and model. Harmless when done twice."""
+        for batch in self._batches or ():
+            self._lib.llama_batch_free(batch)
+        if self._context:
+            self._lib.llama_free(self._context)
+        if self._model:
+            self._lib.llama_model_free(self._model)
+        self._model = self._context = self._batches = self._vision = None
+
+    def _take(self) -> int:
+        if self._context is None:
+            raise BackendError("The model is closed.", hint="Load it again.")
+        if not self._free:
+            raise CacheFull(f"All {_STREAMS} token streams are in use.", hint="Close streams that are no longer needed.")
+        return self._free.pop()
+
+    def _give_back(self, sequence: int) -> None:
+        if self._context is not None:
+            self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+            self._free.append(sequence)
+
+    def _forget_after(self, sequence: int, length: int) -> None:
+        if not self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1):
+            raise BackendError(f"llama.cpp cannot rewind this model's cache to {length} tokens.",
+                               hint="Recurrent and hybrid models keep no tokens to go back to; use another backend.")  # fmt: skip
+
+    def _decode(self, sequence: int, start: int, ids: np.ndarray, rows: np.ndarray | None, wanted: np.ndarray) -> np.ndarray:
+        """One call: token ``ids``, or embedding ``rows`` in their place. Returns the logits of the wanted ones."""
+        batch = self._batches[0 if rows is None else 1]
+        count = len(ids)
+        batch.n_tokens = count
+        if rows is None:
+            np.ctypeslib.as_array(batch.token, (count,))[:] = ids
+        else:
+            np.ctypeslib.as_array(batch.embd, (count * self.width,))[:] = rows.ravel()
+        np.ctypeslib.as_array(batch.pos, (count,))[:] = np.arange(start, start + count)
+        np.ctypeslib.as_array(batch.n_seq_id, (count,))[:] = 1
+        np.ctypeslib.as_array(batch.logits, (count,))[:] = wanted
+        for at in range(count):
+            batch.seq_id[at][0] = sequence
+        status = self._lib.llama_decode(self._context, batch)
+        if status == _NO_ROOM:
+            raise CacheFull(f"The cache of {self.context:,} tokens has no room for {count} more.",
+                            hint="Close streams that are no longer needed, or start a new conversation.")  # fmt: skip
+        if status != 0:
+            raise BackendError(f"llama.cpp failed to decode {count} tokens (status {status}; {_reason()}).",
+                               hint="Check the bundle's hashes: edgereverie doctor BUNDLE")  # fmt: skip
+        rows_out = int(wanted.sum())
+        if not rows_out:
+            return np.empty((0, self.vocabulary), np.float32)
+        return np.ctypeslib.as_array(self._lib.llama_get_logits(self._context), (rows_out, self.vocabulary)).copy()
+
+
+@dataclass(eq=False)
+class LlamaStream:
+    """Tokens fed so far, as one sequence id of the engine's cache."""
+
+    engine: LlamaEngine
+    sequence: int
+    length: int
+
+    def feed(
+        self, ids: Sequence[int], features: np.ndarray | None = None, *, logits: Literal["last", "all"] = "last"
+    ) -> np.ndarray:
+        self._assert_open()
+        array = check_feed(self.engine, self.length, ids, features)
+        if features is not None and features.shape[1] != self.engine.width:
+            raise BackendError(f"Image features are {features.shape[1]} wide, the language model takes {self.engine.width}.",
+                               hint="Use features that this same bundle encoded.")  # fmt: skip
+        wanted = np.full(len(array), logits == "all")
+        wanted[-1] = True
+        seen, parts = 0, []
+        try:
+            for begin, end, picture in _runs(array == self.engine.image_token, self.engine._size):
+                rows = None
+                if picture:
+                    rows = np.ascontiguousarray(features[seen : seen + end - begin], dtype=np.float32)
+                    seen += end - begin
+                start = self.length + begin
+                parts.append(self.engine._decode(self.sequence, start, array[begin:end], rows, wanted[begin:end]))
+        except BackendError:
+            self.engine._forget_after(self.sequence, self.length)  # as if nothing had been fed
+            raise
+        self.length += len(array)
+        return np.concatenate(parts)
+
+    def fork(self) -> LlamaStream:
+        self._assert_open()
+        sequence = self.engine._take()
+        self.engine._lib.llama_memory_seq_cp(self.engine._memory, self.sequence, sequence, -1, -1)
+        return LlamaStream(self.engine, sequence, self.length)
+
+    def rewind(self, length: int) -> None:
+        self._assert_open()
+        if not 0 <= length <= self.length:
+            raise BackendError(f"Cannot rewind a stream of {self.length} tokens to {length}.")
+        self.engine._forget_after(self.sequence, length)
+        self.length = length
+
+    def close(self) -> None:
+        if self.sequence >= 0:
+            self.engine._give_back(self.sequence)
+            self.sequence = -1
+
+    __del__ = close
+
+    def _assert_open(self) -> None:
+        if self.sequence < 0:
+            raise BackendError("This stream is closed.", hint="Open a new one.")
+
+
+def _runs(pictures: np.ndarray, size: int) -> Iterator[tuple[int, int, bool]]:
+    """(begin, end, is picture) of each run of text or image tokens, none longer than ``size``.
+
+    >>> list(_runs(np.array([False, True, True, True, False]), 2))
+    [(0, 1, False), (1, 3, True), (3, 4, True), (4, 5, False)]
+    """
+    borders = [0, *(np.flatnonzero(pictures[1:] != pictures[:-1]) + 1).tolist(), len(pictures)]
+    for begin, end in zip(borders, borders[1:], strict=False):
+        for start in range(begin, end, size):
+            yield start, min(start + size, end), bool(pictures[start])
+
+
+def _quieten(lib: Any) -> None:
+    """Send llama.cpp's log to ``logging`` at debug level, and keep its last words for error messages."""
+    global _callback
+    if _callback is None:
+
+        def write(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+            line = text.decode("utf-8", "replace").strip()
+            if level == _ERROR and line:
+                _recent.append(line)
+            _log.debug("%s", line)
+
+        _callback = lib.llama_log_callback(write)
+        lib.llama_backend_init()
+    lib.llama_log_set(_callback, ctypes.c_void_p(0))
+
+
+def _reason() -> str:
+    return _recent[0] if _recent else "it gives no reason"
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaBackend:
+    name: str = "llamacpp"
+    targets: tuple[str, ...] = ("gguf",)
+    packages: tuple[str, ...] = ("llama_cpp", "onnxruntime")
+    extra: str = "gguf"
+
+    def load(self, path: Path, *, precise: bool = False) -> LlamaEngine:
+        require_packages(self)
+        bundle = Bundle.load(path)
+        bundle.check(hashes=False)
+        return LlamaEngine(bundle, precise=precise)
+
+
+BACKEND = LlamaBackend()
