@@ -1,0 +1,103 @@
+"""What an export target and an export profile are.
+
+A target writes one kind of artefact (``gguf``, ``onnx``); a profile is a target with its quantization and the parity
+that the result has to reach. Everything that can be refused is refused by ``check`` before any weight is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from edgereverie.backbones.base import ModelFolder
+from edgereverie.errors import ExportError, RecipeError
+from edgereverie.registry import TARGETS, did_you_mean
+from edgereverie.shipped import shipped, shipped_profiles
+from edgereverie.strict_yaml import StrictModel, load_model
+
+Progress = Callable[[str, float], None]  # what is being done, and the share that is done, in [0, 1]
+
+
+def silent(step: str, share: float) -> None:
+    """A Progress that shows nothing."""
+
+
+class Target(Protocol):
+    """A way to leave torch: what ``TARGET`` in a module of ``export.targets`` is.
+
+    quantizations: those it can write, as upstream spells them. packages: what it imports.
+    """
+
+    name: str
+    quantizations: tuple[str, ...]
+    packages: tuple[str, ...]
+
+    def check(self, folder: ModelFolder, quantization: str) -> None:
+        """Raise ExportError or MissingPackage for what cannot be written, from config and headers alone."""
+        ...
+
+    def write(self, folder: ModelFolder, quantization: str, out: Path, progress: Progress) -> dict[str, str]:
+        """Fill the existing folder ``out``. Returns the written files by role, as paths relative to ``out``."""
+        ...
+
+    def inspect(self, folder: ModelFolder, out: Path, files: Mapping[str, str]) -> dict[str, Any]:
+        """What can be verified on the written files without running the model; goes into the bundle's parity."""
+        ...
+
+
+class ParityBound(StrictModel):
+    """What a bundle has to reach against the model it was made from.
+
+    max_logit_diff: largest absolute difference of any logit, or null for a quantization that has no such bound.
+    min_top1: share of positions whose most likely token is the same.
+    """
+
+    max_logit_diff: float | None = Field(default=None, gt=0)
+    min_top1: float = Field(default=1.0, ge=0, le=1)
+
+
+class Profile(StrictModel):
+    """One way in which models leave: a file of ``export/profiles``."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    target: str
+    quantization: str
+    description: str
+    parity: ParityBound
+
+
+def profiles() -> list[str]:
+    """Names of the shipped profiles."""
+    return shipped_profiles()
+
+
+def load_profile(name: str | Path) -> Profile:
+    """The shipped profile of that name, or the one in the YAML file at that path. Raises RecipeError with the line."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise RecipeError(f"{path}: no such profile.", hint=f"Shipped profiles: {', '.join(profiles())}.")
+    elif str(name) in profiles():
+        path = shipped("export") / "profiles" / f"{name}.yaml"
+    else:
+        raise RecipeError(f"Unknown export profile {str(name)!r}.", hint=did_you_mean(str(name), profiles()))
+    return load_model(path, Profile)
+
+
+def find_target(folder: ModelFolder, profile: Profile) -> Target:
+    """The profile's target, once it is sure that it can write this model. No weight is loaded."""
+    if profile.target not in TARGETS.names():
+        raise ExportError(f"Profile {profile.name!r} names the unknown target {profile.target!r}.",
+                          hint=did_you_mean(profile.target, TARGETS.names()))  # fmt: skip
+    if profile.target not in folder.backbone.exports:
+        raise ExportError(f"The backbone {folder.backbone.name!r} cannot leave as {profile.target!r}.",
+                          hint=f"It leaves as: {', '.join(folder.backbone.exports)}.")  # fmt: skip
+    target: Target = TARGETS.get(profile.target)
+    if profile.quantization not in target.quantizations:
+        raise ExportError(f"The target {target.name!r} knows no quantization {profile.quantization!r}.",
+                          hint=did_you_mean(profile.quantization, target.quantizations))  # fmt: skip
+    target.check(folder, profile.quantization)
+    return target

@@ -1,0 +1,65 @@
+"""A model folder becomes a bundle, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgereverie.backbones.base import ModelFolder
+from edgereverie.bundle import Bundle, describe_file, new_folder
+from edgereverie.errors import ExportError
+from edgereverie.export.base import Profile, Progress, find_target, silent
+
+_VERSIONED = ("edgereverie", "torch", "transformers", "gguf", "llama-cpp-python", "onnx", "onnxscript", "onnxruntime", "tokenizers")
+
+
+def export_bundle(
+    folder: ModelFolder, profile: Profile, out: Path, *, made_from: Mapping[str, Any], force: bool = False, progress: Progress = silent
+) -> Bundle:
+    """Write ``folder`` as ``profile`` says to the new folder ``out``.
+
+    made_from: recipe, base and adapter, as the caller knows them; package versions are added. force: replace ``out``.
+    The manifest is written last and the folder renamed after it, so a run that is killed leaves no bundle. Raises
+    ExportError before any weight is loaded when the model cannot leave this way, and when the disk is full.
+    """
+    target = find_target(folder, profile)
+    try:
+        with new_folder(out, replace=force) as beside:
+            files = target.write(folder, profile.quantization, beside, progress)
+            progress("checking", 0.9)
+            bundle = Bundle(
+                folder=beside, name=f"{folder.backbone.name}-{profile.name}", target=target.name, quantization=profile.quantization,
+                chat=folder.chat.name, image=folder.image, context=folder.context,
+                files={role: describe_file(beside, path) for role, path in sorted(files.items())},
+                made_from=dict(made_from) | {"profile": profile.name, "versions": _versions()},
+                parity=target.inspect(folder, beside, files),
+            )  # fmt: skip
+            bundle.write()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ExportError(f"{out}: the disk is full; nothing was left behind.",
+                              hint="Free space for about twice the size of the model, or export to another disk.") from None  # fmt: skip
+        raise ExportError(f"{out}: cannot be written ({error}).") from error
+    progress("done", 1.0)
+    return replace(bundle, folder=out)
+
+
+def with_parity(bundle: Bundle, parity: Mapping[str, Any]) -> Bundle:
+    """The bundle with these entries added to its parity, on disk too."""
+    updated = replace(bundle, parity=dict(bundle.parity) | dict(parity))
+    updated.write()
+    return updated
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _VERSIONED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
