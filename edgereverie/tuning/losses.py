@@ -1,0 +1,46 @@
+"""Losses over labelled positions only: prompt, image and padding never reach the language model's head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgereverie.tuning.batch import IGNORE
+
+
+def base_of(model: nn.Module) -> nn.Module:
+    """The LlavaForConditionalGeneration itself, inside whatever wraps it (adapter, data parallel)."""
+    while not hasattr(model, "lm_head"):
+        model = model.module if hasattr(model, "module") else model.get_base_model()
+    return model
+
+
+def answer_log_probs(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Log-probability of each labelled token, in nats, with the place of each: (labels,), and a (batch, tokens) bool mask.
+
+    The shift by one happens here: labels are aligned with input_ids. Only hidden states that predict a label go through
+    lm_head, so the logits are (labels, vocabulary) and not (batch, tokens, vocabulary).
+    """
+    inner = base_of(model)
+    hidden = inner.model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], pixel_values=batch.get("pixel_values"),
+        use_cache=False,
+    ).last_hidden_state  # fmt: skip
+    mask = batch["labels"] != IGNORE
+    mask[:, 0] = False
+    before = mask.roll(-1, dims=1)
+    logits = inner.lm_head(hidden[before]).float()
+    return -functional.cross_entropy(logits, batch["labels"][mask], reduction="none"), mask
+
+
+def weighted_negative_log_likelihood(model: nn.Module, batch: Mapping[str, Tensor], labels: Tensor | int) -> Tensor:
+    """- sum of weight x log-probability over all labels, divided by ``labels``, the number of labels in the whole step.
+
+    With weights of 1 this is the mean cross-entropy over assistant tokens (LLaVA's loss, which REVERIE trains with).
+    Dividing by the step's count, not the micro-batch's, keeps gradient accumulation exact.
+    """
+    log_probs, mask = answer_log_probs(model, batch)
+    return -(log_probs * batch["weights"][mask]).sum() / torch.as_tensor(labels).clamp(min=1)

@@ -1,0 +1,85 @@
+"""The adapter goes into the 16-bit base, never into the 4-bit one it was trained on, with a figure that shows it arrived.
+
+Merging into 4-bit weights rounds the adapter away with them; here base and adapter meet in 32 bit, and the sum is stored
+in the base's own 16-bit type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgereverie.backbones.base import ModelFolder, open_folder, save_folder
+from edgereverie.bundle import new_folder
+from edgereverie.errors import ExportError
+
+
+@dataclass(frozen=True, slots=True)
+class MergeParity:
+    """Merged and stored weights against the base with its adapter switched on, over all positions of the probe prompts.
+
+    max_logit_diff: largest absolute difference. top1: share of positions with the same likeliest token. adapter_effect:
+    largest difference that the adapter makes at all; near zero it would mean that nothing was merged.
+    """
+
+    max_logit_diff: float
+    top1: float
+    adapter_effect: float
+    positions: int
+
+
+def merge(folder: ModelFolder, adapter: Path, out: Path, prompts: Sequence[dict[str, Any]], *, force: bool = False) -> MergeParity:
+    """Write a model folder ``out`` and return its parity. prompts: batches of model inputs, with and without a picture.
+
+    Raises ExportError when the adapter does not belong to the base, did nothing, or did not arrive.
+    """
+    from peft import PeftModel
+
+    if not (adapter / "adapter_config.json").is_file():
+        raise ExportError(f"{adapter}: not an adapter, it has no adapter_config.json.",
+                          hint="Name the adapter folder of a run, such as runs/NAME/adapter.")  # fmt: skip
+    stored = stored_dtype(folder)
+    base = folder.load("fp32")
+    before = _logits(base, prompts)
+    try:
+        model = PeftModel.from_pretrained(base, adapter, local_files_only=True).eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ExportError(f"{adapter}: the adapter does not fit {folder.path} ({error}).",
+                          hint="Name the base that it was trained on with --base.") from None  # fmt: skip
+    switched_on = _logits(model, prompts)
+    merged = model.merge_and_unload(safe_merge=True).to(stored)
+    merged.config.dtype = stored
+    with new_folder(out, replace=force) as beside:
+        save_folder(merged, folder, beside)
+        parity = _compare(switched_on, _logits(open_folder(beside).load("fp32"), prompts), before)
+        if parity.adapter_effect < 1e-4:
+            raise ExportError(f"{adapter}: the adapter changes nothing (largest logit difference {parity.adapter_effect:.1e}).",
+                              hint="Was it trained? Its B matrices are zero.")  # fmt: skip
+        if parity.max_logit_diff > 0.1 * parity.adapter_effect or parity.top1 < 0.98:
+            raise ExportError(f"The merged weights do not say what the adapter says: {asdict(parity)}.")
+    return parity
+
+
+def stored_dtype(folder: ModelFolder) -> torch.dtype:
+    """The type of the base's weights on disk; 32-bit ones are merged into bfloat16's larger sister, float16."""
+    from safetensors import safe_open
+
+    with safe_open(min(folder.path.glob("*.safetensors")), framework="pt") as tensors:
+        dtype = tensors.get_tensor(next(iter(tensors.keys()))).dtype
+    return torch.float16 if dtype == torch.float32 else dtype
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, prompts: Sequence[dict[str, Any]]) -> list[torch.Tensor]:
+    return [model(**prompt).logits[prompt["attention_mask"].bool()].float() for prompt in prompts]
+
+
+def _compare(wanted: list[torch.Tensor], got: list[torch.Tensor], before: list[torch.Tensor]) -> MergeParity:
+    a, b, c = (torch.cat(part) for part in (wanted, got, before))
+    return MergeParity((a - b).abs().max().item(), (a.argmax(-1) == b.argmax(-1)).float().mean().item(),
+                       (a - c).abs().max().item(), len(a))  # fmt: skip

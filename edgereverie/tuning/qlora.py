@@ -1,0 +1,94 @@
+"""What is trainable, and why: an adapter on named linears, whole parts where the recipe says so, nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+from edgereverie.backbones.base import Backbone
+from edgereverie.errors import MissingPackage, TrainError
+from edgereverie.recipe import Train
+
+_TOWER_LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+
+
+@dataclass(frozen=True, slots=True)
+class Trainable:
+    """Counts of parameters. total counts 4-bit weights as what they stand for."""
+
+    adapter: int
+    whole: int
+    total: int
+
+
+def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
+    """The model with gradients only where the recipe wants them; wrapped by peft when a part is ``lora``.
+
+    Parts that train whole beside an adapter become peft's ``modules_to_save``: the adapter then carries a copy of its own,
+    and the base stays what it was.
+    """
+    parts = train.parts
+    model.requires_grad_(False)
+    whole = [
+        name for name, mode in (("vision_tower", parts.vision_tower), ("multi_modal_projector", parts.projector)) if mode == "full"
+    ]
+    patterns = []
+    if parts.language_model == "lora":
+        patterns.append(rf"model\.language_model\..*\.({'|'.join(backbone.adapter_targets)})")
+    if parts.vision_tower == "lora":
+        patterns.append(rf"model\.vision_tower\..*\.({'|'.join(_TOWER_LINEARS)})")
+    if patterns:
+        return _adapted(model, train, "|".join(patterns), whole)
+    for name in whole:
+        getattr(model.model, name).requires_grad_(True)
+    if parts.language_model == "full":
+        model.model.language_model.requires_grad_(True)
+        model.lm_head.requires_grad_(True)
+    for name, module in model.named_children():
+        if name == "sight_head":
+            module.requires_grad_(True)
+    return model
+
+
+def _adapted(model: nn.Module, train: Train, pattern: str, whole: list[str]) -> nn.Module:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise MissingPackage("peft", "Tuning with an adapter", "train") from None
+    config = LoraConfig(r=train.lora.rank, lora_alpha=train.lora.alpha, lora_dropout=train.lora.dropout, bias="none",
+                        target_modules=pattern, modules_to_save=whole or None)  # fmt: skip
+    adapted = get_peft_model(model, config)
+    _assert_placed(adapted, pattern, whole)
+    return adapted
+
+
+def _assert_placed(adapted: nn.Module, pattern: str, whole: list[str]) -> None:
+    """Trainable parameters lie only in adapters on the named linears and in whole parts."""
+    matched = 0
+    for name, parameter in adapted.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        inside = name.removeprefix("base_model.model.")
+        module = inside.partition(".lora_")[0]
+        if ".lora_" in inside and re.fullmatch(pattern, module):
+            matched += 1
+        elif not any(f"{part}.modules_to_save" in inside for part in whole):
+            raise TrainError(f"The adapter reached {name}, which the recipe does not name.")
+    if matched == 0:
+        raise TrainError("The adapter found none of its linears in this model.",
+                         hint="The backbone's adapter_targets do not fit this checkpoint.")  # fmt: skip
+
+
+def count(model: nn.Module) -> Trainable:
+    adapter = whole = total = 0
+    for name, parameter in model.named_parameters():
+        shape = getattr(getattr(parameter, "quant_state", None), "shape", parameter.shape)
+        size = shape.numel()
+        if ".lora_" in name:
+            adapter += size
+            continue
+        total += size
+        whole += size if parameter.requires_grad else 0
+    return Trainable(adapter, whole, total)

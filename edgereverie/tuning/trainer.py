@@ -1,0 +1,252 @@
+"""One training run: transformers' Trainer with our losses, in a run folder that a killed run resumes from.
+
+    runs/<name>/
+        recipe.yaml      the resolved recipe        run.json    fingerprints of recipe and data, counts
+        log.jsonl        loss and rate per step     tensorboard/
+        checkpoints/     to resume from; each is trusted only when its ``complete`` file is there
+        adapter/         the result, in peft's own format (or model/, when whole parts were trained without an adapter)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from edgereverie.backbones.base import DTYPES, ModelFolder, device, save_folder
+from edgereverie.bundle import new_folder, write_text
+from edgereverie.errors import TrainError
+from edgereverie.recipe import Recipe
+from edgereverie.records import Sample, as_json
+from edgereverie.tuning.methods.base import Method
+from edgereverie.tuning.qlora import Trainable, count, place
+
+_COMPLETE = "complete"
+
+
+class _MethodTrainer(Trainer):
+    """The Trainer with a method's loss, batches of similar length, and checkpoints that say when they are whole."""
+
+    def __init__(self, *args: Any, method: Method, lengths: Sequence[int], **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.method = method
+        self.lengths = lengths
+        self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole step by itself
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = num_items_in_batch if num_items_in_batch is not None else (inputs["labels"] != -100).sum()
+        return self.method.loss(model, inputs, labels)
+
+    def _get_train_sampler(self, train_dataset=None):
+        return _LengthSampler(self.lengths, self.args.train_batch_size, self.args.seed)
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        for path in folder.iterdir():
+            _flush(path)
+        write_text(folder / _COMPLETE, "")
+
+
+class _LengthSampler(torch.utils.data.Sampler):
+    """Shuffled, but in stretches of 50 batches sorted by length: a batch pads little, and batches still come in any order.
+
+    The order depends on seed and epoch alone, so that a resumed run goes on with the very batches it would have had.
+    """
+
+    _STRETCH = 50
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+        self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        stretch = self._STRETCH * self.batch
+        batches = []
+        for start in range(0, len(order), stretch):
+            part = sorted(order[start : start + stretch], key=lambda i: -self.lengths[i])
+            batches += [part[i : i + self.batch] for i in range(0, len(part), self.batch)]
+        # The short last batch stays last, where every epoch ends.
+        last = batches.pop() if len(batches[-1]) < self.batch else []
+        mixed = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        return iter([index for part in [*mixed, last] for index in part])
+
+
+class _Report(TrainerCallback):
+    """Progress bar, log.jsonl, and a stop when the loss is no number."""
+
+    def __init__(self, log: Path, console: Console, title: str) -> None:
+        self.log = log
+        self.progress = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
+                                 TimeRemainingColumn(), console=console)  # fmt: skip
+        self.task = self.progress.add_task(title, total=None, loss="-")
+
+    def on_train_begin(self, args, state, control, **_):
+        self.progress.update(self.task, total=state.max_steps, completed=state.global_step)
+        _drop_after(self.log, state.global_step)
+        self.progress.start()
+
+    def on_step_end(self, args, state, control, **_):
+        self.progress.update(self.task, completed=state.global_step)
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        self.progress.update(self.task, loss=f"{loss:.3f}")
+        entry = {"step": state.global_step, "loss": loss, "learning_rate": logs.get("learning_rate"), "grad_norm": logs.get("grad_norm")}
+        with self.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            self.progress.stop()
+            raise TrainError(f"The loss became {loss} at step {state.global_step}.",
+                             hint="Lower train.learning_rate, or use bf16 or fp32 instead of fp16.")  # fmt: skip
+
+    def on_train_end(self, args, state, control, **_):
+        self.progress.stop()
+
+
+def _drop_after(log: Path, step: int) -> None:
+    """Log lines after ``step`` belong to work that a kill undid; a torn last line goes too."""
+    if not log.is_file():
+        return
+    kept = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if entry["step"] <= step:
+            kept.append(line)
+    write_text(log, "".join(line + "\n" for line in kept))
+
+
+def _flush(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def data_fingerprint(samples: Sequence[Sample]) -> str:
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(json.dumps(as_json(sample), ensure_ascii=False).encode())
+    return digest.hexdigest()
+
+
+def _claim_run(out: Path, recipe: Recipe, samples: Sequence[Sample], *, resume: bool) -> None:
+    """Write run.json, or make sure that the folder's run is this one."""
+    identity = {"recipe": recipe.fingerprint(), "data": data_fingerprint(samples)}
+    path = out / "run.json"
+    if path.is_file() and resume:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key, value in identity.items() if found.get(key) != value]
+        if changed:
+            raise TrainError(f"{out} holds a run with another {' and other '.join(changed)}; it cannot be resumed with this.",
+                             hint="Give the run another name or --out, or start it again with --force.")  # fmt: skip
+        return
+    write_text(path, json.dumps(identity | {"samples": len(samples)}, indent=2) + "\n")
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint; incomplete ones, which a kill left behind, are removed."""
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / _COMPLETE).is_file():
+            found.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _precision(recipe: Recipe) -> str:
+    """auto: bf16 where the processor multiplies in it, fp16 on older cards, fp32 on other CPUs."""
+    if recipe.train.precision != "auto":
+        return recipe.train.precision
+    if device() == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def _arguments(recipe: Recipe, out: Path, precision: str) -> TrainingArguments:
+    train = recipe.train
+    return TrainingArguments(
+        output_dir=str(out / "checkpoints"), per_device_train_batch_size=train.batch_size,
+        gradient_accumulation_steps=train.accumulation, learning_rate=train.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if train.schedule == "constant" else train.schedule,
+        warmup_steps=train.warmup, weight_decay=train.weight_decay, max_grad_norm=train.max_grad_norm, adam_beta2=0.98,
+        max_steps=train.steps or -1, num_train_epochs=train.epochs or 1, logging_steps=train.log_every,
+        logging_nan_inf_filter=False, save_steps=train.save_every, save_total_limit=train.keep_checkpoints, seed=train.seed,
+        bf16=precision == "bf16", fp16=precision == "fp16", use_cpu=device() == "cpu", disable_tqdm=True,
+        gradient_checkpointing=train.gradient_checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False},
+        optim="paged_adamw_8bit" if device() == "cuda" and recipe.backbone.quantization == "nf4" else "adamw_torch",
+        dataloader_num_workers=train.workers, remove_unused_columns=False, report_to="none", label_names=["labels"],
+        dataloader_pin_memory=device() == "cuda",
+    )  # fmt: skip
+
+
+def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[Sample], images: Path | None, out: Path, *,
+        console: Console, resume: bool = True) -> tuple[Path, Trainable]:  # fmt: skip
+    """Train and return the folder of the result (``adapter`` or ``model``) with the counts of what was trained.
+
+    A run that was stopped at any moment goes on from its last complete checkpoint. Raises TrainError when ``out`` holds
+    another run, or the loss diverges.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _claim_run(out, recipe, samples, resume=resume)
+    recipe.dump(out / "recipe.yaml")
+    dataset = method.dataset(samples, folder, images, recipe)
+    precision = _precision(recipe)
+    torch.manual_seed(recipe.train.seed)
+    # A trainable base is kept in 32 bit under autocast; a frozen one in the precision it computes in.
+    whole = "full" in (recipe.train.parts.language_model, recipe.train.parts.vision_tower)
+    load_as = "fp32" if whole or device() == "cpu" else precision
+    model = folder.load(load_as, recipe.backbone.quantization)
+    method.attach(model)
+    model = place(model, recipe.train, folder.backbone)
+    if recipe.train.gradient_checkpointing:
+        model.enable_input_require_grads()
+    numbers = count(model)
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    trainer = _MethodTrainer(
+        model=model.train(), args=_arguments(recipe, out, precision), train_dataset=dataset, data_collator=method.collate(folder),
+        callbacks=[_Report(out / "log.jsonl", console, f"train {recipe.name}")], method=method, lengths=dataset.lengths(),
+    )  # fmt: skip
+    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    method.detach(model)
+    return _save(model, folder, out), numbers
+
+
+def _save(model: Any, folder: ModelFolder, out: Path) -> Path:
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        with new_folder(out / "adapter", replace=True) as beside:
+            model.peft_config["default"].base_model_name_or_path = str(folder.path)
+            model.save_pretrained(beside)
+        return out / "adapter"
+    with new_folder(out / "model", replace=True) as beside:
+        save_folder(model.to(getattr(torch, DTYPES["fp32"])), folder, beside)
+    return out / "model"
