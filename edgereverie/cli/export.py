@@ -1,0 +1,32 @@
+"""``edgereverie export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgereverie.cli.console import done
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A merged model folder.")],
+    profiles: Annotated[list[str], typer.Option("--profile", help="An export profile, such as gguf-q8-0. Repeatable.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the bundles. Default: beside the model.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace bundles that exist.")] = False,
+    allow_parity_failure: Annotated[
+        bool, typer.Option("--allow-parity-failure", help="Keep a bundle whose answers differ from the model's.")
+    ] = False,
+) -> None:
+    """Turn a merged model into bundles that run without torch.
+
+    Example: edgereverie export runs/starter-reverie/merged --profile gguf-q8-0
+    """
+    from edgereverie import stages
+
+    bundles = stages.export(model, profiles, out, force=force, allow_parity_failure=allow_parity_failure)
+    for bundle in bundles:
+        done(bundle)
+    if bundles:
+        print(f"next: edgereverie ask {bundles[0]} --image PICTURE 'What is in the picture?'")

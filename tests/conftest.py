@@ -1,0 +1,58 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgereverie.bundle import Bundle, describe_file
+from edgereverie.records import ImageSpec
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks the hub by accident."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Published data and official scorers' results, from EDGEREVERIE_GOLDEN or shared/golden beside the checkout."""
+    folder = Path(os.environ.get("EDGEREVERIE_GOLDEN", CHECKOUT.parent / "shared" / "golden"))
+    if not folder.is_dir():
+        pytest.skip(f"no golden data at {folder}; set EDGEREVERIE_GOLDEN")
+    return folder
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a recipe's text to run.yaml and give its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "run.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def small_bundle(tmp_path: Path) -> Bundle:
+    """A bundle with two files of known content; no model is in it."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "model.gguf").write_bytes(b"GGUF" + bytes(range(200)))
+    (folder / "tokenizer.json").write_text('{"version": "1.0"}', encoding="utf-8")
+    bundle = Bundle(
+        folder=folder, name="small", target="gguf", quantization="Q8_0", chat="phi3",
+        image=ImageSpec(size=96, patch=16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)), context=512,
+        files={"model": describe_file(folder, "model.gguf"), "tokenizer": describe_file(folder, "tokenizer.json")},
+        made_from={"base": "starter"}, parity={"passed": True},
+    )  # fmt: skip
+    bundle.write()
+    return bundle
