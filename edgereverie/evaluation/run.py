@@ -1,0 +1,118 @@
+"""Asking a benchmark's questions: grouped by image, journalled, resumable, then scored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgereverie.errors import BackendError
+from edgereverie.evaluation.benchmarks.base import (
+    Answerer,
+    Benchmark,
+    BenchmarkResult,
+    Item,
+    check_ids,
+    data_hash,
+    texts_by_id,
+)
+from edgereverie.evaluation.journal import Journal
+from edgereverie.records import Answer, Prediction
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all), first before anything is asked."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One benchmark, asked and scored. data: hash of the questions, truths and images. resumed: answers found in the
+    journal. seconds: what the answers say they took, added up."""
+
+    benchmark: str
+    items: tuple[Item, ...]
+    predictions: tuple[Prediction, ...]
+    result: BenchmarkResult
+    data: str
+    resumed: int
+    seconds: float
+
+
+def run_benchmark(
+    benchmark: Benchmark,
+    folder: Path,
+    answer: Answerer,
+    *,
+    limit: int | None = None,
+    journal: Path | None = None,
+    identity: str = "",
+    progress: Progress | None = None,
+) -> Run:
+    """Ask every question of the folder once and score the answers.
+
+    answer: gets an image, all its open questions and the room for one answer; returns an Answer for each, in order, so
+    the image is encoded once. limit: the first so many images. journal: file that survives a kill; the same call goes
+    on from it and asks nothing twice. identity: what answers (artefact fingerprint, guard, settings); a journal made
+    under another identity, or from other questions, is refused with DataError.
+    """
+    items = benchmark.items(folder, limit)
+    data = data_hash(items)
+    record = Journal(journal, _fingerprint(benchmark, data, identity)) if journal else None
+    answers: dict[str, Answer] = dict(record.answers) if record else {}
+    check_ids([item for item in items if item.id in answers], {id: found.text for id, found in answers.items()})
+    resumed = len(answers)
+    images = _by_image(items)
+    for done, (image, asked) in enumerate(images.items()):
+        if progress:
+            progress(done, len(images))
+        if todo := [item for item in asked if item.id not in answers]:
+            predictions = _ask(answer, image, todo, benchmark.max_tokens)
+            if record:
+                record.add(predictions)
+            answers.update((prediction.id, prediction.answer) for prediction in predictions)
+    if progress:
+        progress(len(images), len(images))
+    predictions = tuple(Prediction(item.id, answers[item.id]) for item in items)
+    result = benchmark.score(items, texts_by_id(predictions))
+    seconds = sum(prediction.answer.seconds for prediction in predictions)
+    return Run(benchmark.name, tuple(items), predictions, result, data, resumed, seconds)
+
+
+def _ask(answer: Answerer, image: Path, items: Sequence[Item], max_tokens: int) -> list[Prediction]:
+    answers = answer(image, [item.question for item in items], max_tokens)
+    if len(answers) != len(items):
+        raise BackendError(f"{image}: {len(items)} questions were asked and {len(answers)} answers came back.")
+    return [Prediction(item.id, found) for item, found in zip(items, answers, strict=True)]
+
+
+def _by_image(items: Sequence[Item]) -> dict[Path, list[Item]]:
+    groups: dict[Path, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.image, []).append(item)
+    return groups
+
+
+def _fingerprint(benchmark: Benchmark, data: str, identity: str) -> str:
+    parts = [benchmark.name, benchmark.max_tokens, data, identity]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@contextmanager
+def console_progress(console: Console | None, title: str) -> Iterator[Progress | None]:
+    """A progress bar on that console, as a callable for run_benchmark; None, and no bar, without a console."""
+    if console is None:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
