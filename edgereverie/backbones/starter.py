@@ -6,6 +6,7 @@ Its widths are the smallest that llama.cpp's K-quants accept (rows of 256), its 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,10 @@ def build_tokenizer(corpus: Iterable[str]) -> Tokenizer:
         trainers.BpeTrainer(vocab_size=size, special_tokens=first, initial_alphabet=alphabet, show_progress=False),
     )
     # Without pre-tokenization, as in Phi-3's own file: a blank is an ordinary piece, so merges never cross a word.
-    tokenizer = Tokenizer.from_str(learner.to_str())
+    # The trainer calls its first tokens special, all of them; the bytes are not, or decoding would leave them out.
+    written = json.loads(learner.to_str())
+    written["added_tokens"] = [token for token in written["added_tokens"] if token["content"] in first[:3]]
+    tokenizer = Tokenizer.from_str(json.dumps(written))
     tokenizer.pre_tokenizer = None
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence(
