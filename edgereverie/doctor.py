@@ -124,13 +124,19 @@ def _gpu() -> Finding:
 
         if torch.cuda.is_available():
             each = (torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count()))
-            return Finding("NVIDIA GPU", "ok", "; ".join(f"{card.name}, {card.total_memory / 2**30:.0f} GiB" for card in each))
+            return Finding(
+                "NVIDIA GPU", "ok", "; ".join(f"{card.name}, {card.total_memory / 2**30:.0f} GiB" for card in each)
+            )
         build = torch.version.cuda
     except Exception as error:  # a broken installation fails in many ways, and a doctor reports every one of them
-        return Finding("NVIDIA GPU", "problem", f"torch cannot be imported: {error}", "pip install --force-reinstall torch")
+        return Finding(
+            "NVIDIA GPU", "problem", f"torch cannot be imported: {error}", "pip install --force-reinstall torch"
+        )
     if not cards:
         return Finding("NVIDIA GPU", "missing", "none found", "Everything small runs on the CPU.")
-    why = "the installed torch is a CPU build" if build is None else f"torch was built for CUDA {build} and cannot use it"
+    why = (
+        "the installed torch is a CPU build" if build is None else f"torch was built for CUDA {build} and cannot use it"
+    )
     return Finding("NVIDIA GPU", "problem", f"{cards}, but {why}",
                    "Install the torch build for your driver: https://pytorch.org/get-started/locally")  # fmt: skip
 
@@ -178,7 +184,9 @@ def _backends() -> Iterator[Finding]:
     for backend, needs, extra in _BACKENDS:
         absent = [name for name in needs if version_of(name) is None]
         if absent:
-            yield Finding(f"backend {backend}", "missing", f"needs {', '.join(absent)}", f"pip install 'edgereverie[{extra}]'")
+            yield Finding(
+                f"backend {backend}", "missing", f"needs {', '.join(absent)}", f"pip install 'edgereverie[{extra}]'"
+            )
         else:
             yield Finding(f"backend {backend}", "ok", ", ".join(f"{name} {version_of(name)}" for name in needs))
 

@@ -61,7 +61,9 @@ def _registered(registry: Registry, *others: str) -> AfterValidator:
 
 def _run_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError(f"names a folder: letters, digits, '.', '_' and '-', beginning with a letter or digit (got {name!r}).")
+        raise ValueError(
+            f"names a folder: letters, digits, '.', '_' and '-', beginning with a letter or digit (got {name!r})."
+        )
     return name
 
 
@@ -117,8 +119,8 @@ class Data(StrictModel):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
-        if not self.train and self.scenes is None:
-            raise _conflict("at least one of the two should be given, or there is nothing to learn from.", "train", "scenes")
+        if bool(self.train) == (self.scenes is not None):
+            raise _conflict("exactly one of the two should be given: files, or drawn scenes.", "train", "scenes")
         return self
 
 

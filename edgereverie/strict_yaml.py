@@ -29,7 +29,13 @@ _NUMBER = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?|
 _AMBIGUOUS = {"yes", "no", "on", "off"}
 _TAGS = {"null", "bool", "int", "float", "str", "timestamp", "value", "map", "seq", "merge"}
 _AFTER_THE_FILE = 1 << 30
-_WORDS = {"a valid ": "a ", "an object": "a section of keys", "a array": "a list", "a string": "text", "a integer": "an integer"}
+_WORDS = {
+    "a valid ": "a ",
+    "an object": "a section of keys",
+    "a array": "a list",
+    "a string": "text",
+    "a integer": "an integer",
+}
 
 
 class Place(NamedTuple):
@@ -57,7 +63,9 @@ class Document:
         self.name = name
         self.places: dict[Key, Place] = {}
         self.faults: list[Fault] = []
-        self.broken: list[Key] = []  # keys whose values could not be read: what a model says about them is beside the point
+        self.broken: list[
+            Key
+        ] = []  # keys whose values could not be read: what a model says about them is beside the point
         self._seen: set[int] = set()
         self.value: Any = self._read(text, lambda line: Place(line, f"{name}:{line}"), ())
         if not isinstance(self.value, dict):
@@ -128,7 +136,9 @@ class Document:
         elif node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
             refusal = f"the tag {node.tag!r} is not read here. Remove it."
         elif isinstance(node, yaml.ScalarNode) and node.style is None and node.value.lower() in _AMBIGUOUS:
-            refusal = f'{node.value!r} may mean true, false or the word. Write true or false, or "{node.value}" in quotes.'
+            refusal = (
+                f'{node.value!r} may mean true, false or the word. Write true or false, or "{node.value}" in quotes.'
+            )
         self._seen.add(id(node))
         if refusal:
             self._fault(where, key, refusal)
@@ -171,7 +181,9 @@ def load_model(
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{name}: cannot be read ({error}).", hint="It should be a YAML text file in UTF-8.") from None
+        raise RecipeError(
+            f"{name}: cannot be read ({error}).", hint="It should be a YAML text file in UTF-8."
+        ) from None
     document = Document(name, text)
     for setting in overrides if () not in document.broken else ():
         document.override(setting)
@@ -194,7 +206,12 @@ def _model_faults(
     pydantic compares keys with each other only where each of them is valid by itself. So what is wrong is taken away
     and the rest is asked again; of the second answer only comparisons count that touch nothing which was wrong.
     """
-    errors = [found for found in error.errors(include_url=False) if not _overlaps(found["loc"], document.broken)]
+    errors = [
+        found
+        for found in error.errors(include_url=False)
+        # A default that is made from another key: what is wrong with that key is told there.
+        if found["type"] != "default_factory_not_called" and not _overlaps(found["loc"], document.broken)
+    ]
     wrong = [*document.broken, *(found["loc"] for found in errors if found["type"] != CONFLICT)]
     rest = json.loads(json.dumps(document.value))
     for key in wrong:

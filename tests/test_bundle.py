@@ -110,7 +110,9 @@ def test_an_absent_role_lists_those_that_exist(small_bundle: Bundle) -> None:
 def test_the_fingerprint_follows_contents_and_roles_only(small_bundle: Bundle) -> None:
     renamed = replace(small_bundle, name="other", parity={})
     assert renamed.fingerprint() == small_bundle.fingerprint()
-    swapped = replace(small_bundle, files={"model": small_bundle.files["tokenizer"], "tokenizer": small_bundle.files["model"]})
+    swapped = replace(
+        small_bundle, files={"model": small_bundle.files["tokenizer"], "tokenizer": small_bundle.files["model"]}
+    )
     assert swapped.fingerprint() != small_bundle.fingerprint()
 
 

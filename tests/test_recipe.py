@@ -76,8 +76,10 @@ train:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("data: {seed: 1}", "run.yaml:2: data.train, data.scenes: at least one of the two should be given, or there is "
-                            "nothing to learn from."),
+        ("data: {seed: 1}", "run.yaml:2: data.train, data.scenes: exactly one of the two should be given: files, or drawn "
+                            "scenes."),
+        ("data: {scenes: {count: 1}, train: [{path: a.jsonl}]}", "run.yaml:2: data.train, data.scenes: exactly one of the "
+                                                                 "two should be given"),
         ("train: {parts: {language_model: frozen}}", "run.yaml:2: train.parts.vision_tower, train.parts.projector, "
          "train.parts.language_model: all are frozen, so nothing would learn."),
         ("train: {weights: {response: 0, rationale: 0}}", "run.yaml:2: train.weights.response, train.weights.rationale: "
@@ -142,7 +144,9 @@ def test_a_name_that_is_no_folder_name_is_refused(recipe_file: Write, name: str)
     assert fault.startswith("run.yaml:1: name: names a folder")
 
 
-@pytest.mark.parametrize(("text", "number"), [("2e-4", 2e-4), ("1E-3", 1e-3), ("3", 3.0), (".5", 0.5), ("1_000", 1000.0)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("2e-4", 2e-4), ("1E-3", 1e-3), ("3", 3.0), (".5", 0.5), ("1_000", 1000.0)]
+)
 def test_numbers_as_people_write_them(recipe_file: Write, text: str, number: float) -> None:
     assert load_recipe(recipe_file(f"{GOOD}train: {{learning_rate: {text}}}\n")).train.learning_rate == number
 
@@ -205,9 +209,7 @@ def test_a_mended_value_is_no_fault_any_more(recipe_file: Write) -> None:
     assert load_recipe(path, ["train.steps=1"]).train.steps == 1
 
 
-def test_paths_mean_the_recipes_folder_if_something_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_mean_the_recipes_folder_if_something_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "near.jsonl").write_text("")
     (tmp_path / "recipes" / "run.yaml").write_text(
@@ -216,7 +218,11 @@ def test_paths_mean_the_recipes_folder_if_something_is_there(
     (tmp_path / "recipes" / "base").mkdir()
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("recipes/run.yaml")
-    assert [source.path for source in recipe.data.train] == [Path("recipes/near.jsonl"), Path("far.jsonl"), Path("/abs.jsonl")]
+    assert [source.path for source in recipe.data.train] == [
+        Path("recipes/near.jsonl"),
+        Path("far.jsonl"),
+        Path("/abs.jsonl"),
+    ]
     assert recipe.backbone.model == "recipes/base"
     assert str(tmp_path) not in recipe.text()
     recipe.dump(tmp_path / "dumped.yaml")
@@ -260,7 +266,7 @@ def test_every_recipe_survives_its_own_text(
 
 
 def test_python_may_build_a_recipe_and_is_checked_too() -> None:
-    with pytest.raises(ValidationError, match="nothing to learn from"):
+    with pytest.raises(ValidationError, match="exactly one of the two"):
         Data()
     train = Train(steps=3)
     assert train.epochs is None

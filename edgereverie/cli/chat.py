@@ -20,7 +20,9 @@ _HELP = """\
 def chat(
     model: Annotated[str, typer.Argument(help="A bundle, a merged model folder, or: starter.")],
     image: Annotated[Path | None, typer.Option(help="The picture to begin with.")] = None,
-    guard: Annotated[Guard, typer.Option(help="none streams; flag and verify answer first, then show claims.")] = "none",
+    guard: Annotated[
+        Guard, typer.Option(help="none streams; flag and verify answer first, then show claims.")
+    ] = "none",
     backend: Annotated[Backend, typer.Option(help="Runtime; auto takes the one that the bundle is made for.")] = "auto",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 160,
 ) -> None:
@@ -117,7 +119,7 @@ class Conversation:
         said = ""
         self.last = None
         try:
-            for piece in self.model.stream(self.image, turns, self.options):
+            for piece in self.model.respond(self.image, turns, self.options):
                 print(piece, end="", flush=True)
                 said += piece
         except KeyboardInterrupt:

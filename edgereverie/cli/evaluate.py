@@ -14,10 +14,10 @@ from edgereverie.cli.console import done
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Bundles or model folders; several are compared.")],
     bench: Annotated[str, typer.Option(help="Benchmarks, with commas between them.")] = "pope,chair",
-    data: Annotated[Path | None, typer.Option(help="The benchmarks' folder. Default: freshly drawn scenes.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The benchmarks' folder. Default: drawn scenes.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many items of each benchmark.")] = None,
     guard: Annotated[Guard, typer.Option(help="Guard that is on while answering.")] = "none",
-    out: Annotated[Path | None, typer.Option(help="Report folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Report folder. Default: report.")] = None,
     backend: Annotated[Backend, typer.Option(help="Runtime; auto takes the one that the bundle is made for.")] = "auto",
 ) -> None:
     """Measure hallucination, and write report.json and report.html.
@@ -29,4 +29,5 @@ def evaluate(
     names = [name.strip() for name in bench.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("name at least one benchmark, such as pope.", param_hint="--bench")
-    done(stages.evaluate(models, benchmarks=names, data=data, limit=limit, guard=guard, out=out, backend=backend))
+    report = stages.evaluate(models, benchmarks=names, data=data, limit=limit, guard=guard, out=out, backend=backend)
+    done(report / "report.html")

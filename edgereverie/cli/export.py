@@ -11,9 +11,11 @@ from edgereverie.cli.console import done
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A merged model folder.")],
+    model: Annotated[str, typer.Argument(help="A model folder, a run folder, or: starter.")],
     profiles: Annotated[list[str], typer.Option("--profile", help="An export profile, such as gguf-q8-0. Repeatable.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the bundles. Default: beside the model.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the bundles. Default: bundles/ beside the model.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace bundles that exist.")] = False,
     allow_parity_failure: Annotated[
         bool, typer.Option("--allow-parity-failure", help="Keep a bundle whose answers differ from the model's.")

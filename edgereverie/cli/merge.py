@@ -12,7 +12,9 @@ from edgereverie.cli.console import done
 
 def merge(
     adapter: Annotated[Path, typer.Argument(help="The adapter folder, or the run folder that holds it.")],
-    base: Annotated[str | None, typer.Option(help="Base model, where the adapter's own note of it is out of date.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model, where the adapter's own note of it is out of date.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write. Default: merged/ beside the adapter.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")] = False,
 ) -> None:

@@ -37,10 +37,13 @@ def train(
     from edgereverie import stages
 
     try:
-        adapter = stages.train(loaded, out, resume=resume, force=force)
+        result = stages.train(loaded, out, resume=resume, force=force)
     except KeyboardInterrupt:
         raise Stopped("Run the same command again: training goes on from the last checkpoint.") from None
-    done(adapter, f"edgereverie merge {adapter}")
+    trained_in_full = result.name == "model"
+    done(
+        result, f"edgereverie export {result} --profile gguf-q8-0" if trained_in_full else f"edgereverie merge {result}"
+    )
 
 
 def _counts(recipe: Recipe) -> list[str]:
@@ -49,8 +52,8 @@ def _counts(recipe: Recipe) -> list[str]:
 
     lines = []
     for source in recipe.data.train:
-        samples = load_samples(source.path, format=source.format, images=recipe.data.images)
-        lines.append(f"{source.path}: {len(samples):,} samples, share {source.share:g}")
+        loaded = load_samples(source.path, format=source.format, images=recipe.data.images)
+        lines.append(f"{source.path}: {loaded.counts.total:,} samples as {loaded.format}, share {source.share:g}")
     if scenes := recipe.data.scenes:
         lines.append(f"scenes: {scenes.count:,} pictures x {scenes.conversations} conversations, {scenes.diet} diet")
     return lines
