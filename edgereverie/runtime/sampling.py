@@ -23,7 +23,9 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def log_sum_exp(values: np.ndarray) -> float:
-    """>>> round(log_sum_exp(np.log(np.array([0.25, 0.5]))), 6) == round(float(np.log(0.75)), 6)
+    """The logarithm of a sum of exponentials, float64 inside.
+
+    >>> round(log_sum_exp(np.log(np.array([0.25, 0.5]))), 6) == round(float(np.log(0.75)), 6)
     True
     """
     top = float(np.max(values))
