@@ -192,9 +192,12 @@ class Model:
 
     def respond(self, image: Picture, turns: Sequence[Turn], options: Options) -> Iterator[str]:
         """The answer, piece by piece, in whole characters. Raises at once when prompt and answer may not fit the context."""
-        return self._generate(image, turns, options, [])
+        return self.stream(image, turns, options, [])
 
-    def _generate(self, image: Picture, turns: Sequence[Turn], options: Options, record: list[float]) -> Iterator[str]:
+    def stream(
+        self, image: Picture, turns: Sequence[Turn], options: Options, record: list[float]
+    ) -> Iterator[str]:
+        """``respond``, with the log-probability of each token appended to ``record`` (nats)."""
         ids, cut = self._prompt(image, turns)
         if len(ids) + options.max_tokens > self.engine.context:
             raise BackendError(f"The conversation has {len(ids):,} tokens and the answer may take {options.max_tokens:,}; the model's "
@@ -234,7 +237,7 @@ class Model:
         chosen = GUARDS.get(guard) if isinstance(guard, str) else guard
         started = time.perf_counter()
         record: list[float] = []
-        text = "".join(self._generate(image, turns, options, record))
+        text = "".join(self.stream(image, turns, options, record))
         return self.finish(image, turns, text, record, time.perf_counter() - started, chosen)
 
     def finish(
