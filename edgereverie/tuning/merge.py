@@ -6,6 +6,7 @@ in the base's own 16-bit type.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from edgereverie.backbones.base import ModelFolder, open_folder, save_folder
-from edgereverie.bundle import new_folder
+from edgereverie.bundle import new_folder, sha256_of, write_text
 from edgereverie.errors import ExportError
 
 
@@ -40,9 +41,6 @@ def merge(folder: ModelFolder, adapter: Path, out: Path, prompts: Sequence[dict[
     """
     from peft import PeftModel
 
-    if not (adapter / "adapter_config.json").is_file():
-        raise ExportError(f"{adapter}: not an adapter, it has no adapter_config.json.",
-                          hint="Name the adapter folder of a run, such as runs/NAME/adapter.")  # fmt: skip
     stored = stored_dtype(folder)
     base = folder.load("fp32")
     before = _logits(base, prompts)
@@ -62,7 +60,23 @@ def merge(folder: ModelFolder, adapter: Path, out: Path, prompts: Sequence[dict[
                               hint="Was it trained? Its B matrices are zero.")  # fmt: skip
         if parity.max_logit_diff > 0.1 * parity.adapter_effect or parity.top1 < 0.98:
             raise ExportError(f"The merged weights do not say what the adapter says: {asdict(parity)}.")
+        told = {"base": folder.path.name, "adapter": sha256_of(adapter / "adapter_model.safetensors"), "merge": asdict(parity)}
+        write_text(beside / "merge.json", json.dumps(told, indent=2) + "\n")
     return parity
+
+
+def base_of_adapter(adapter: Path) -> str:
+    """The base that an adapter was trained on, as its config names it."""
+    try:
+        named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except FileNotFoundError:
+        raise ExportError(f"{adapter}: not an adapter, it has no adapter_config.json.",
+                          hint="Name the adapter folder of a run, such as runs/NAME/adapter.") from None  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{adapter / 'adapter_config.json'}: cannot be read ({error}).") from None
+    if not named:
+        raise ExportError(f"{adapter}: the adapter does not say which base it was trained on.", hint="Name it with --base.")
+    return str(named)
 
 
 def stored_dtype(folder: ModelFolder) -> torch.dtype:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -20,10 +21,10 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
-from edgereverie.backbones.base import DTYPES, ModelFolder, device, save_folder
+from edgereverie.backbones.base import ModelFolder, device, save_folder
 from edgereverie.bundle import new_folder, write_text
 from edgereverie.errors import TrainError
 from edgereverie.recipe import Recipe
@@ -151,18 +152,25 @@ def data_fingerprint(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _claim_run(out: Path, recipe: Recipe, samples: Sequence[Sample], *, resume: bool) -> None:
-    """Write run.json, or make sure that the folder's run is this one."""
+def require_same_run(out: Path, recipe: Recipe, samples: Sequence[Sample]) -> None:
+    """Write run.json, or raise TrainError when the folder's run has another recipe or other data."""
     identity = {"recipe": recipe.fingerprint(), "data": data_fingerprint(samples)}
     path = out / "run.json"
-    if path.is_file() and resume:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key, value in identity.items() if found.get(key) != value]
-        if changed:
-            raise TrainError(f"{out} holds a run with another {' and other '.join(changed)}; it cannot be resumed with this.",
-                             hint="Give the run another name or --out, or start it again with --force.")  # fmt: skip
+    if not path.is_file():
+        write_text(path, json.dumps(identity | {"samples": len(samples)}, indent=2) + "\n")
         return
-    write_text(path, json.dumps(identity | {"samples": len(samples)}, indent=2) + "\n")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    changed = [key for key, value in identity.items() if found.get(key) != value]
+    if changed:
+        raise TrainError(f"{out} holds a run with another {' and other '.join(changed)}; it cannot go on with this.",
+                         hint="Give the run another name or --out, or start it again with --force.")  # fmt: skip
+
+
+def quiet() -> None:
+    """Silence what transformers and bitsandbytes say about themselves; their warnings about our use stay."""
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -203,14 +211,14 @@ def _arguments(recipe: Recipe, out: Path, precision: str) -> TrainingArguments:
 
 
 def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[Sample], images: Path | None, out: Path, *,
-        console: Console, resume: bool = True) -> tuple[Path, Trainable]:  # fmt: skip
+        console: Console) -> tuple[Path, Trainable]:  # fmt: skip
     """Train and return the folder of the result (``adapter`` or ``model``) with the counts of what was trained.
 
     A run that was stopped at any moment goes on from its last complete checkpoint. Raises TrainError when ``out`` holds
     another run, or the loss diverges.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _claim_run(out, recipe, samples, resume=resume)
+    require_same_run(out, recipe, samples)
     recipe.dump(out / "recipe.yaml")
     dataset = method.dataset(samples, folder, images, recipe)
     precision = _precision(recipe)
@@ -230,23 +238,24 @@ def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[S
         model=model.train(), args=_arguments(recipe, out, precision), train_dataset=dataset, data_collator=method.collate(folder),
         callbacks=[_Report(out / "log.jsonl", console, f"train {recipe.name}")], method=method, lengths=dataset.lengths(),
     )  # fmt: skip
-    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(out / "checkpoints")
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         transformers_logging.set_verbosity(verbosity)
     method.detach(model)
-    return _save(model, folder, out), numbers
+    return _save(model, folder, recipe, out), numbers
 
 
-def _save(model: Any, folder: ModelFolder, out: Path) -> Path:
+def _save(model: Any, folder: ModelFolder, recipe: Recipe, out: Path) -> Path:
     from peft import PeftModel
 
     if isinstance(model, PeftModel):
         with new_folder(out / "adapter", replace=True) as beside:
-            model.peft_config["default"].base_model_name_or_path = str(folder.path)
+            model.peft_config["default"].base_model_name_or_path = recipe.backbone.model
             model.save_pretrained(beside)
         return out / "adapter"
     with new_folder(out / "model", replace=True) as beside:
-        save_folder(model.to(getattr(torch, DTYPES["fp32"])), folder, beside)
+        save_folder(model.to(torch.float16), folder, beside)  # in 16 bits, as models are published
     return out / "model"

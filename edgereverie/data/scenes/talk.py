@@ -75,9 +75,9 @@ def _turns(pairs: list[tuple[str, str]]) -> tuple[Turn, ...]:
 
 def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
     """One conversation of four to seven rounds."""
-    pairs = [wording.describe(scene.things, rng)[1:]] if rng.random() < 0.7 else []
+    pairs = [wording.describe(scene.things, rng)[1:]] if rng.random() < 0.5 else []
     for _ in range(rng.randint(3, 6)):
-        ask = ask_exists(scene, rng, tempting=0.4) if rng.random() < 0.45 else ask_detail(scene, rng, absent=0.2)
+        ask = ask_exists(scene, rng, tempting=0.5) if rng.random() < 0.6 else ask_detail(scene, rng, absent=0.2)
         pairs.append((ask.question, ask.answer))
     rng.shuffle(pairs)
     blind = rng.random() < _TEXT_ONLY

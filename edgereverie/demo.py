@@ -1,0 +1,134 @@
+"""The whole job once: a small model that makes things up is tuned, merged, exported, asked and measured, on a laptop.
+
+Every step is a stage that has a command of its own; a demo that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgereverie import stages
+from edgereverie.bundle import Bundle
+from edgereverie.errors import MissingPackage
+from edgereverie.recipe import load_recipe
+from edgereverie.records import Answer, Options, Turn
+
+PROFILES = ("gguf-q8-0", "onnx-int8")
+_COMPANIONS = 0.7  # of the scenes by which POPE's popular and adversarial questions are ranked: those of the starter's diet
+
+
+def run(out: Path, *, seed: int, quick: bool = False) -> Path:
+    """Everything into the folder ``out``; returns it. quick: a few steps and pictures, to see that it all runs."""
+    from edgereverie.evaluation.report import Report, difference, report_run, terminal_table, write_report
+    from edgereverie.tuning.card import losses
+
+    started = time.monotonic()
+    console = stages.console
+    pictures, steps = (6, 4) if quick else (100, None)
+    data = out / "scenes"
+    console.rule("1 of 6  scenes whose truth is known")
+    if not (data / "manifest.json").is_file():
+        stages.draw_scenes(data, train=20 if quick else 500, heldout=pictures, seed=1000 + seed, companion_share=_COMPANIONS)
+
+    console.rule("2 of 6  the starter, as it ships")
+    gathered = [_measure("starter", "starter", data, out)]
+
+    console.rule("3 of 6  reflective tuning, QLoRA")
+    settings = [f"train.seed={seed}", f"data.scenes.seed={21 + seed}"]
+    if steps is not None:
+        settings += [f"train.steps={steps}", "data.scenes.count=40", "train.batch_size=4"]
+    adapter = stages.train(load_recipe("starter/reverie", settings), out / "run")
+
+    console.rule("4 of 6  merge, export, prove")
+    merged = out / "run" / "merged"
+    if not merged.is_dir():
+        stages.merge(adapter, merged)
+    bundles = stages.export(merged, _installed(PROFILES), out / "bundles", allow_parity_failure=quick)
+
+    console.rule("5 of 6  the same questions again, in each runtime")
+    gathered.append(_measure("tuned", str(merged), data, out))
+    gathered += [_measure(_title(bundle), str(bundle), data, out) for bundle in bundles]
+
+    console.rule("6 of 6  report")
+    questions = [_told("starter", "starter", data), *(_told(_title(bundle), str(bundle), data) for bundle in bundles)]
+    columns = tuple(report_run(label, runs, backend=name, artefact=mark, seed=seed) for label, runs, name, mark in gathered)
+    first = gathered[0]
+    report = Report(
+        title="A small model learns to look again",
+        runs=columns,
+        differences=tuple(difference((first[0], first[1]), (label, runs)) for label, runs, *_ in gathered[1:]),
+        exhibits=_flagged(data, questions) + stages.exhibits(gathered),
+        loss={"reflective tuning": losses(out / "run" / "log.jsonl")},
+        parity={_title(bundle): Bundle.load(bundle).parity for bundle in bundles},
+        versions=stages.versions(),
+        notes=(f"{pictures} held-out scenes, seed {seed}; the starter has {_parameters(merged)} parameters.",),
+    )
+    write_report(out, report)
+    console.print(terminal_table(report))
+    console.print(f"Took {(time.monotonic() - started) / 60:.1f} minutes. Look at {out / 'report.html'}, or ask the exported model:")
+    console.print(f"  edgereverie ask {bundles[0]} --image {data / 'images' / 'heldout' / '000000.png'} 'Describe the image.' --guard flag")
+    return out
+
+
+def _installed(profiles: Sequence[str]) -> list[str]:
+    """The profiles whose runtime is here; a missing one is named, not hidden."""
+    from importlib.util import find_spec
+
+    needed = {"gguf": "llama_cpp", "onnx": "onnxruntime"}
+    here = [name for name in profiles if find_spec(needed[name.partition("-")[0]])]
+    for name in sorted(set(profiles) - set(here)):
+        stages.console.print(f"[yellow]left out {name}: the package {needed[name.partition('-')[0]]} is not installed[/]")
+    if not here:
+        raise MissingPackage("onnxruntime", "The demo's export", "all")
+    return here
+
+
+def _measure(label: str, path: str, data: Path, out: Path) -> tuple[str, list[Any], str, str]:
+    with stages.open_model(path) as model:
+        runs = stages.run_benchmarks(model, data, ("pope", "chair"), limit=None, guard="none", journal=out / "answers", label=label)
+        return label, runs, model.engine.backend, stages.artefact(model)
+
+
+def _title(bundle: Path) -> str:
+    loaded = Bundle.load(bundle)
+    return f"tuned, {loaded.target.upper()} {loaded.quantization}"
+
+
+def _told(label: str, path: str, data: Path) -> tuple[str, list[Answer]]:
+    """Descriptions of the first held-out pictures with every claim checked against the picture."""
+    with stages.open_model(path) as model:
+        turns = [Turn("user", "Describe the image in detail.")]
+        return label, [model.answer(image, turns, Options(max_tokens=120), "flag") for image in _pictures(data)]
+
+
+def _pictures(data: Path) -> list[Path]:
+    return sorted((data / "images" / "heldout").glob("*.png"))[:4]
+
+
+def _flagged(data: Path, told: Sequence[tuple[str, list[Answer]]]) -> tuple[Any, ...]:
+    from edgereverie.evaluation.benchmarks.chair import BENCHMARK
+    from edgereverie.evaluation.report import Exhibit
+
+    truth = {item.image: item.truth for item in BENCHMARK.items(data)}
+    return tuple(
+        Exhibit(image, "Describe the image in detail.", truth[image], tuple((label, answers[index]) for label, answers in told))
+        for index, image in enumerate(_pictures(data))
+    )
+
+
+def _parameters(folder: Path) -> str:
+    from safetensors import safe_open
+
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (not a dict)
+                shape = tensors.get_slice(name).get_shape()
+                size = 1
+                for length in shape:
+                    size *= length
+                total += size
+    return f"{total / 1e6:.1f} million"
