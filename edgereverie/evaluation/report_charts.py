@@ -19,7 +19,7 @@ _POINTS = 240
 
 @dataclass(frozen=True, slots=True)
 class BarGroup:
-    """Bars under one heading. bars: (run number, run label, its score). reference: a value to mark, such as the truth."""
+    """Bars under one heading. bars: (run number, run label, its score). reference: a value to mark, the truth say."""
 
     heading: str
     bars: tuple[tuple[int, str, Score], ...]
@@ -76,11 +76,11 @@ def _x(value: float, top: float) -> float:
 
 
 def _nice_top(value: float) -> float:
-    """The next round figure: an axis that ends on 1, 2, 4 or 8 of some power of ten, or on 100 %."""
+    """The next figure whose quarters are round: the end of an axis."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(power * step for step in (1, 2, 4, 8, 10) if value <= power * step * (1 + 1e-9))
+    return next(power * step for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10) if value <= power * step * (1 + 1e-9))
 
 
 def _finite(*values: float) -> float:
@@ -106,7 +106,7 @@ def line_chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     drawn = {label: points for label, points in drawn.items() if points}
     if not drawn:
         return ""
-    xs = [x for points in drawn.values() for x, _ in points]
+    xs = [x for points in curves.values() for x, y in points if math.isfinite(x) and math.isfinite(y)]
     top = _nice_top(max(y for points in drawn.values() for _, y in points))
     left, right, upper, lower = 34.0, WIDTH - 8.0, 10.0, 180.0
     first, span = min(xs), (max(xs) - min(xs)) or 1.0
@@ -120,7 +120,9 @@ def line_chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
         parts.append(f'<line class="grid" x1="{left:.0f}" x2="{right:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick end" x="{left - 6:.0f}" y="{y + 4:.1f}">{top * i / 4:.3g}</text>')
     for x, anchor in ((first, "start"), (first + span, "end")):
-        parts.append(f'<text class="tick {anchor}" x="{place(x, 0).split(",")[0]}" y="{lower + 16:.0f}">{x:g}</text>')
+        parts.append(
+            f'<text class="tick {anchor}" x="{place(x, 0).partition(",")[0]}" y="{lower + 16:.0f}">{x:g}</text>'
+        )
     parts.append(f'<text class="tick" x="{(left + right) / 2:.0f}" y="{lower + 16:.0f}">step</text>')
     for number, (label, points) in enumerate(drawn.items(), start=1):
         path = " ".join(place(x, y) for x, y in points)

@@ -42,8 +42,13 @@ def _card(number: int, exhibit: Exhibit, labels: Sequence[str]) -> str:
     return (
         f'<article class="exhibit"><figure><img src="{data_uri(exhibit.image)}" alt="{alt}"></figure><div class="told">'
         f'<h3>{escape(exhibit.question)}</h3><p class="truth"><span>Truth</span> {escape(exhibit.truth)}</p>'
-        f'<div class="answers">{answers}</div></div></article>'
+        f'<div class="answers" style="--columns:{_columns(len(exhibit.answers))}">{answers}</div></div></article>'
     )
+
+
+def _columns(answers: int) -> int:
+    """Answers side by side, in rows of equal length: four stand two by two."""
+    return answers if answers < 4 else 2 if answers == 4 else 3
 
 
 def _answer(label: str, answer: Answer, labels: Sequence[str]) -> str:

@@ -17,25 +17,25 @@ from edgereverie.records import Score
 HEADLINE = ("pope/adversarial/accuracy", "chair/chair_i", "chair/recall", "pope/adversarial/yes_ratio")
 CHARTS = (("pope", "accuracy"), ("pope", "yes_ratio"), ("chair", "chair_i"), ("chair", "recall"))
 MEANING = {
-    "pope/adversarial/accuracy": "right yes-or-no answers about objects that usually stand beside those in the picture",
+    "pope/adversarial/accuracy": "of answers are right where the question names the usual companion of what is there",
     "chair/chair_i": "of the objects named in captions are not in the picture; lower is better",
     "chair/recall": "of the objects in the picture are named in captions",
     "pope/adversarial/yes_ratio": "of the same questions are answered with yes",
 }
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_ARROW = {"better": "▲ better", "worse": "▼ worse", "unclear": "≈ within noise", "": ""}
+_MARK = {"better": "✓ better", "worse": "✗ worse", "unclear": "≈ within noise", "": ""}
 
 
 def render(report: Report) -> str:
     """The whole page. Every text from outside is escaped. Raises DataError for a picture that cannot be read."""
     style = files("edgereverie.evaluation").joinpath("report.css").read_text(encoding="utf-8")
     sections = [
-        _section("Scores", "scores", _scores(report)),
         _section("At a glance", "glance", _charts(report)),
+        _section("Scores", "scores", _scores(report)),
+        _section("Gallery", "gallery", gallery(report.exhibits, _labels(report)) if report.exhibits else ""),
         _section("Training loss", "loss", _loss(report)),
         _section("Parity of the exported models", "parity", _parity(report)),
         _section("Spread over training seeds", "spread", _spread(report)),
-        _section("Gallery", "gallery", gallery(report.exhibits, _labels(report)) if report.exhibits else ""),
         _section("Provenance", "provenance", _provenance(report)),
     ]
     return (
@@ -91,7 +91,7 @@ def _card(report: Report, name: str) -> str:
 def _change(score: Score, name: str) -> str:
     metric = metric_of(name)
     verdict = judgement(score, metric)
-    tag = f" <span class='verdict {verdict}'>{_ARROW[verdict]}</span>" if verdict else ""
+    tag = f" <span class='verdict {verdict}'>{_MARK[verdict]}</span>" if verdict else ""
     ends = f"<small>{interval(score, metric, signed=True)}</small>"
     return f"<span class='delta'>{figure(score.value, metric, signed=True)}{tag}</span> {ends}"
 
@@ -101,7 +101,7 @@ def _table(caption: str, head: Sequence[str], rows: Iterable[str], *, kind: str 
     columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     return (
         f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table class="{kind}">'
-        f"<caption>{escape(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"<caption><span>{escape(caption)}</span></caption><thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -120,7 +120,9 @@ def _scores(report: Report) -> str:
             split = here
             words = split.upper().replace("CHAIR", "CHAIR, captions").split("/")
             title = " ".join([words[0], *(word.lower() for word in words[1:])])
-            rows.append(f'<tr class="split"><th colspan="{len(head)}" scope="rowgroup">{escape(title)}</th></tr>')
+            rows.append(
+                f'<tr class="split"><th colspan="{len(head)}" scope="rowgroup"><span>{escape(title)}</span></th></tr>'
+            )
         cells = [_cell(run.score(name), name) for run in report.runs]
         if paired:
             change = report.difference(labels[0], labels[1], name)
@@ -212,7 +214,7 @@ def _spread(report: Report) -> str:
     for found in report.spread:
         metric = metric_of(found.metric)
         values = ", ".join(figure(value, metric) for value in found.values)
-        deviation = figure(found.deviation, metric)
+        deviation = figure(found.deviation, metric, signed=True).removeprefix("+")
         rows.append(
             _row(escape(title_of(found.metric)), [f"<b>{figure(found.mean, metric)}</b>", f"± {deviation}", values])
         )

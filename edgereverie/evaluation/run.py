@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgereverie.errors import BackendError
+from edgereverie.errors import BackendError, DataError
 from edgereverie.evaluation.benchmarks.base import (
     Answerer,
     Benchmark,
@@ -61,6 +61,8 @@ def run_benchmark(
     on from it and asks nothing twice. identity: what answers (artefact fingerprint, guard, settings); a journal made
     under another identity, or from other questions, is refused with DataError.
     """
+    if limit is not None and limit < 1:
+        raise DataError(f"The limit is {limit} images, expected at least 1.", hint="Leave it out to ask everything.")
     items = benchmark.items(folder, limit)
     data = data_hash(items)
     record = Journal(journal, _fingerprint(benchmark, data, identity)) if journal else None

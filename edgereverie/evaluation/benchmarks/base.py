@@ -20,7 +20,7 @@ from edgereverie.bundle import sha256_of
 from edgereverie.errors import DataError
 from edgereverie.evaluation.statistics import Metric, bootstrap, paired_bootstrap
 from edgereverie.image import resolve_under
-from edgereverie.records import Prediction, Score
+from edgereverie.records import Answer, Prediction, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,5 +204,5 @@ def data_hash(items: Sequence[Item]) -> str:
     return digest.hexdigest()
 
 
-Answerer = Callable[[Path, Sequence[str], int], Sequence[Any]]
-"""(image, all its questions, most tokens of an answer) -> one records.Answer for each question, in their order."""
+Answerer = Callable[[Path, Sequence[str], int], Sequence[Answer]]
+"""(image, all its questions, most tokens of an answer) -> one Answer for each question, in their order."""
