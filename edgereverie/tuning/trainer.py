@@ -203,7 +203,7 @@ def _arguments(recipe: Recipe, out: Path, precision: str) -> TrainingArguments:
         max_steps=train.steps or -1, num_train_epochs=train.epochs or 1, logging_steps=train.log_every,
         logging_nan_inf_filter=False, save_steps=train.save_every, save_total_limit=train.keep_checkpoints, seed=train.seed,
         bf16=precision == "bf16", fp16=precision == "fp16", use_cpu=device() == "cpu", disable_tqdm=True,
-        gradient_checkpointing=train.gradient_checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=train.gradient_checkpointing, activation_checkpointing_kwargs={"use_reentrant": False},
         optim="paged_adamw_8bit" if device() == "cuda" and recipe.backbone.quantization == "nf4" else "adamw_torch",
         dataloader_num_workers=train.workers, remove_unused_columns=False, report_to="none", label_names=["labels"],
         dataloader_pin_memory=device() == "cuda",
