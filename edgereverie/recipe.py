@@ -55,8 +55,8 @@ def _one_of(what: str, names: Callable[[], Sequence[str]]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _registered(registry: Registry, *others: str) -> AfterValidator:
-    return _one_of(registry.kind, lambda: [*registry.names(), *others])
+def _registered(registry: Registry) -> AfterValidator:
+    return _one_of(registry.kind, registry.names)
 
 
 def _run_name(name: str) -> str:
@@ -205,7 +205,7 @@ class Evaluate(StrictModel):
     benchmarks: tuple[Annotated[str, _registered(BENCHMARKS)], ...] = ("pope", "chair")
     data: FilePath | None = None
     limit: Count | None = None
-    guard: Annotated[str, _registered(GUARDS, "none")] = "none"
+    guard: Annotated[str, _registered(GUARDS)] = "none"
 
 
 class Recipe(StrictModel):

@@ -5,7 +5,6 @@ A verb parses, calls one stage and prints. Heavy packages load inside the stages
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -16,6 +15,8 @@ from edgereverie import __version__
 from edgereverie.cli import ask, bundle, chat, data, demo, doctor, evaluate, export, merge, recipes, train
 from edgereverie.cli.console import Stopped, complain
 from edgereverie.errors import EdgeReverieError
+
+STOPPED = 130  # what shells expect of a command that Ctrl-C ended
 
 app = typer.Typer(
     name="edgereverie",
@@ -71,16 +72,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(words: list[str], *, debug: bool) -> int:
     try:
-        return app(args=words, prog_name="edgereverie", standalone_mode=False) or 0
-    except (KeyboardInterrupt, typer.Abort):
-        complain("stopped")
-        return 130
+        code = app(args=words, prog_name="edgereverie", standalone_mode=False) or 0
+        if code == STOPPED:  # typer turns Ctrl-C into this code
+            complain("stopped")
+        return code
     except Stopped as stop:
         complain("stopped", str(stop))
-        return 130
-    except BrokenPipeError:  # the reader has gone, as in `edgereverie recipes list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return STOPPED
     except typer.TyperException as error:
         if debug:
             raise

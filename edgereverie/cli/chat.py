@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgereverie.cli.ask import Backend, Guard
+from edgereverie.cli.choices import Backend, Guard, MaxTokens
 from edgereverie.cli.console import complain, console
 
 _HELP = """\
@@ -20,11 +20,9 @@ _HELP = """\
 def chat(
     model: Annotated[str, typer.Argument(help="A bundle, a merged model folder, or: starter.")],
     image: Annotated[Path | None, typer.Option(help="The picture to begin with.")] = None,
-    guard: Annotated[
-        Guard, typer.Option(help="none streams; flag and verify answer first, then show claims.")
-    ] = "none",
-    backend: Annotated[Backend, typer.Option(help="Runtime; auto takes the one that the bundle is made for.")] = "auto",
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 160,
+    guard: Guard = "none",
+    backend: Backend = "auto",
+    max_tokens: MaxTokens = 160,
 ) -> None:
     """Talk about a picture. /help lists what to type besides questions.
 

@@ -48,7 +48,7 @@ def check(
 ) -> None:
     """Read a data file in full and count what is in it, or list every fault with its place.
 
-    Example: edgereverie data check scenes/train.jsonl --images scenes/images
+    Example: edgereverie data check scenes/samples.jsonl --images scenes/images
     """
     from rich.table import Table
     from rich.text import Text

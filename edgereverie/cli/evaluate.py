@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgereverie.cli.ask import Backend, Guard
+from edgereverie.cli.choices import Backend, Guard, benchmarks
 from edgereverie.cli.console import done
 
 
@@ -16,9 +16,9 @@ def evaluate(
     bench: Annotated[str, typer.Option(help="Benchmarks, with commas between them.")] = "pope,chair",
     data: Annotated[Path | None, typer.Option(help="The benchmarks' folder. Default: drawn scenes.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many items of each benchmark.")] = None,
-    guard: Annotated[Guard, typer.Option(help="Guard that is on while answering.")] = "none",
+    guard: Guard = "none",
     out: Annotated[Path | None, typer.Option(help="Report folder. Default: report.")] = None,
-    backend: Annotated[Backend, typer.Option(help="Runtime; auto takes the one that the bundle is made for.")] = "auto",
+    backend: Backend = "auto",
 ) -> None:
     """Measure hallucination, and write report.json and report.html.
 
@@ -26,8 +26,7 @@ def evaluate(
     """
     from edgereverie import stages
 
-    names = [name.strip() for name in bench.split(",") if name.strip()]
-    if not names:
-        raise typer.BadParameter("name at least one benchmark, such as pope.", param_hint="--bench")
-    report = stages.evaluate(models, benchmarks=names, data=data, limit=limit, guard=guard, out=out, backend=backend)
+    report = stages.evaluate(
+        models, benchmarks=benchmarks(bench), data=data, limit=limit, guard=guard, out=out, backend=backend
+    )
     done(report / "report.html")

@@ -1,0 +1,139 @@
+"""Each verb hands its stage exactly what the command line said, and prints where the result lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgereverie import stages
+from edgereverie.bundle import Bundle
+from edgereverie.recipe import load_recipe, shipped, shipped_recipes
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Every stage is replaced by one that notes its arguments and returns a path; signatures are the real ones."""
+    import inspect
+
+    noted: list[tuple[Any, ...]] = []
+
+    def replace(name: str, result: Any) -> None:
+        signature = inspect.signature(getattr(stages, name))
+
+        def stage(*positional: Any, **named: Any) -> Any:
+            bound = signature.bind(*positional, **named)
+            noted.append((name, dict(bound.arguments)))
+            return result
+
+        monkeypatch.setattr(stages, name, stage)
+
+    for name, result in {
+        "draw_scenes": Path("scenes"), "train": Path("runs/x/adapter"), "merge": Path("runs/x/merged"),
+        "export": [Path("bundles/a"), Path("bundles/b")], "evaluate": Path("report"), "demo": Path("edgereverie-demo"),
+    }.items():  # fmt: skip
+        replace(name, result)
+    return noted
+
+
+def test_train(command: Command, calls: list[Any], recipe_file: Callable[[str], Path]) -> None:
+    path = recipe_file("name: x\ndata: {scenes: {count: 1}}\n")
+    done = command("train", str(path), "--set", "train.steps=3", "--set", "train.seed=4", "--out", "o", "--no-resume")
+    ((name, given),) = calls
+    recipe = given.pop("recipe")
+    assert (name, given) == ("train", {"out": Path("o"), "resume": False, "force": False})
+    assert (recipe.train.steps, recipe.train.seed) == (3, 4)
+    assert (done.code, done.out) == (0, "wrote runs/x/adapter\nnext: edgereverie merge runs/x/adapter\n")
+
+
+def test_train_dry_run_prints_a_recipe_that_reads_back_and_runs_nothing(
+    command: Command, calls: list[Any], recipe_file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = recipe_file("name: x\ndata: {scenes: {count: 12, diet: reflective}}\n")
+    done = command("train", str(path), "--dry-run", "--set", "train.learning_rate=1e-5")
+    assert (done.code, calls) == (0, [])
+    assert "# scenes: 12 pictures x 1 conversations, reflective diet" in done.out
+    (tmp_path / "again.yaml").write_text(done.out, encoding="utf-8")
+    assert load_recipe(tmp_path / "again.yaml") == load_recipe(path, ["train.learning_rate=1e-5"])
+
+
+def test_train_with_a_wrong_recipe_lists_all_faults(command: Command, calls: list[Any], recipe_file: Any) -> None:
+    path = recipe_file("name: x\ndata: {scenes: {count: 0}}\ntrain: {stesp: 3}\n")
+    done = command("train", str(path), "--set", "train.lora.rank=0")
+    assert (done.code, calls) == (1, [])
+    assert done.err.splitlines() == [
+        f"error: {path}:2: data.scenes.count: should be greater than or equal to 1 (got 0).",
+        f"{path}:3: train.stesp: unknown key. Did you mean 'steps'?",
+        "--set train.lora.rank=0: train.lora.rank: should be greater than or equal to 1 (got 0).",
+    ]
+
+
+def test_merge(command: Command, calls: list[Any]) -> None:
+    done = command("merge", "runs/x", "--base", "org/name", "--out", "m", "--force")
+    assert calls == [("merge", {"adapter": Path("runs/x"), "out": Path("m"), "base": "org/name", "force": True})]
+    assert done.out.splitlines()[1] == "next: edgereverie export runs/x/merged --profile gguf-q8-0"
+
+
+def test_export(command: Command, calls: list[Any]) -> None:
+    done = command("export", "starter", "--profile", "gguf-q8-0", "--profile", "onnx-int8", "--allow-parity-failure")
+    assert calls == [("export", {"model": "starter", "profiles": ["gguf-q8-0", "onnx-int8"], "out": None, "force": False,
+                                 "allow_parity_failure": True})]  # fmt: skip
+    assert done.out.splitlines()[:2] == ["wrote bundles/a", "wrote bundles/b"]
+    assert command("export", "starter").code == 2
+
+
+def test_eval(command: Command, calls: list[Any]) -> None:
+    done = command("eval", "a", "b", "--bench", "chair, pope", "--limit", "5", "--data", "d", "--out", "r")
+    assert calls == [("evaluate", {"models": ["a", "b"], "benchmarks": ["chair", "pope"], "data": Path("d"), "limit": 5,
+                                   "guard": "none", "out": Path("r"), "backend": "auto"})]  # fmt: skip
+    assert done.out == "wrote report/report.html\n"
+
+
+def test_data_scenes(command: Command, calls: list[Any]) -> None:
+    command("data", "scenes", "s", "--train", "10", "--heldout", "4", "--seed", "7", "--companion-share", "0.5")
+    assert calls == [("draw_scenes", {"out": Path("s"), "train": 10, "heldout": 4, "seed": 7, "companion_share": 0.5,
+                                      "force": False})]  # fmt: skip
+    assert command("data", "scenes", "s", "--companion-share", "1.5").code == 2
+
+
+def test_demo(command: Command, calls: list[Any]) -> None:
+    command("demo", "--quick", "--seed", "3")
+    assert calls == [("demo", {"out": Path("edgereverie-demo"), "seed": 3, "quick": True})]
+
+
+def test_bundle_check_and_show(command: Command, small_bundle: Bundle) -> None:
+    folder = str(small_bundle.folder)
+    done = command("bundle", "check", folder)
+    assert (done.code, done.out) == (0, f"{folder}: whole, 2 files agree with the manifest.\n")
+    shown = command("bundle", "show", folder).out
+    assert "gguf, Q8_0" in shown and "96 x 96, 36 tokens, pad" in shown and "made from: base" in shown
+    manifest = json.loads(command("bundle", "show", folder, "--json").out)
+    assert manifest["files"]["model"]["bytes"] == 204 and "folder" not in manifest
+
+
+def test_bundle_check_finds_a_changed_byte(command: Command, small_bundle: Bundle) -> None:
+    path = small_bundle.file("model")
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    done = command("bundle", "check", str(small_bundle.folder))
+    assert done.code == 1
+    assert "model.gguf (model) was changed" in done.err and "hint: " in done.err
+
+
+def test_recipes_list_and_copy(command: Command, tmp_path: Path) -> None:
+    names = [line.split()[0] for line in command("recipes", "list").out.splitlines()]
+    assert names == shipped_recipes() and names
+    target = tmp_path / "new" / "mine.yaml"
+    assert command("recipes", "copy", names[0], str(target)).code == 0
+    assert target.read_text(encoding="utf-8") == (shipped("recipes") / f"{names[0]}.yaml").read_text(encoding="utf-8")
+    done = command("recipes", "copy", names[0], str(target))
+    assert done.code == 1 and "exists already" in done.err
+    assert command("recipes", "copy", names[0], str(target), "--force").code == 0
+    assert command("recipes", "copy", names[0], str(tmp_path)).code == 0
+    assert (tmp_path / f"{names[0].split('/')[1]}.yaml").is_file()
+    done = command("recipes", "copy", "../../etc/passwd", str(tmp_path / "x"))
+    assert done.code == 1 and "No shipped recipe is called" in done.err
