@@ -202,6 +202,8 @@ def test_overlapping_and_misplaced_claims_are_still_told() -> None:
     assert html.count('class="claim supported"') == 3
     assert html.startswith('two <span class="claim supported"')
     assert "Also:" in html and ">lost<" in html
+    hostile = marked(Answer(HOSTILE, (Claim("<script>", 0, 8, HOSTILE, 0.9, "supported", {HOSTILE: 1.0}),)))
+    assert [tag for tag, _ in Page(f"<p>{hostile}</p>").elements] == ["p", "span", "span", "span"]
 
 
 def test_judgement_follows_the_direction_and_the_interval() -> None:

@@ -57,6 +57,10 @@ def test_seeds_repeat_and_matter() -> None:
     assert s.bootstrap(rows, [s.f1], seed=4) != s.bootstrap(rows, [s.f1], seed=5)
 
 
+def test_every_draw_takes_as_many_images_as_there_are() -> None:
+    assert np.all(s.resampled_sums(np.ones((37, 2)), resamples=20) == 37)
+
+
 def test_drawing_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(1).integers(0, 3, size=(50, 4))
     whole = s.resampled_sums(rows, resamples=100)

@@ -38,6 +38,8 @@ def test_the_longest_form_wins_whatever_the_order_of_the_table() -> None:
     for forms in (table, dict(reversed(table.items()))):
         vocabulary = ObjectVocabulary(forms)
         assert named(vocabulary, "A dog eats hot  dogs at a dining\ntable.") == ["dog", "hot dog", "dining table"]
+    for forms in (sports := {"ball": ["baseball"], "bat": ["baseball bat"]}, dict(reversed(sports.items()))):
+        assert named(ObjectVocabulary(forms), "a baseball bat, a baseball") == ["bat", "ball"]
 
 
 def test_forms_are_text_and_not_patterns() -> None:
