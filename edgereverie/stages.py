@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from edgereverie.registry import BENCHMARKS, METHODS
 
 if TYPE_CHECKING:
     from edgereverie.backbones.base import ModelFolder
+    from edgereverie.data.mix import Counts
     from edgereverie.evaluation.run import Run
     from edgereverie.recipe import Recipe
     from edgereverie.runtime.model import Model
@@ -51,7 +54,7 @@ def draw_scenes(out: Path, *, train: int, heldout: int, seed: int, companion_sha
                             progress=progress)  # fmt: skip
 
 
-def _samples(recipe: Recipe, out: Path) -> tuple[list[Sample], Path | None, dict[str, Any]]:
+def _samples(recipe: Recipe, out: Path) -> tuple[list[Sample], Path | None, Counts]:
     """The run's samples, their image root, and counts for the run's card."""
     from edgereverie.data.load import load_samples
     from edgereverie.data.mix import counts, mix, select_rationales
@@ -66,13 +69,14 @@ def _samples(recipe: Recipe, out: Path) -> tuple[list[Sample], Path | None, dict
             samples = draw_training_scenes(out / "data", **scenes.model_dump(), progress=progress)
         return samples, out / "data" / "images", counts(samples)
     parts = []
-    dropped: dict[str, int] = {}
+    dropped, noted = Counter[str](), Counter[str]()
     for source in recipe.data.train:
         loaded = load_samples(source.path, format=source.format, images=recipe.data.images)
         parts.append((select_rationales(loaded.records, source.rationales), source.share))
-        dropped |= {reason: dropped.get(reason, 0) + n for reason, n in getattr(loaded, "dropped", {}).items()}
+        dropped.update(loaded.counts.dropped)
+        noted.update(loaded.counts.noted)
     mixed = mix(parts, seed=recipe.data.seed)
-    return mixed, recipe.data.images, counts(mixed) | ({"dropped": dropped} if dropped else {})
+    return mixed, recipe.data.images, replace(counts(mixed), dropped=dict(dropped), noted=dict(noted))
 
 
 # Models

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import LlavaForConditionalGeneration
 
 from edgereverie.tuning.batch import IGNORE
 
 
 def base_of(model: nn.Module) -> nn.Module:
-    """The LlavaForConditionalGeneration itself, inside whatever wraps it (adapter, data parallel)."""
-    while not hasattr(model, "lm_head"):
-        model = model.module if hasattr(model, "module") else model.get_base_model()
-    return model
+    """The LlavaForConditionalGeneration itself, inside whatever wraps it (adapter, data parallel).
+
+    By type and not by attribute: an adapter answers for the attributes of what it wraps, its ``model`` is another one.
+    """
+    return next(part for part in model.modules() if isinstance(part, LlavaForConditionalGeneration))
 
 
 def answer_log_probs(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,14 @@ in the base's own 16-bit type.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from edgereverie.backbones.base import ModelFolder, open_folder, save_folder
@@ -45,15 +47,22 @@ def merge(folder: ModelFolder, adapter: Path, out: Path, prompts: Sequence[dict[
     base = folder.load("fp32")
     before = _logits(base, prompts)
     try:
-        model = PeftModel.from_pretrained(base, adapter, local_files_only=True).eval()
-    except (RuntimeError, ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            # peft asks for an attribute that transformers 5.23 renamed.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            model = PeftModel.from_pretrained(base, adapter, local_files_only=True).eval()
+    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
         raise ExportError(f"{adapter}: the adapter does not fit {folder.path} ({error}).",
                           hint="Name the base that it was trained on with --base.") from None  # fmt: skip
     switched_on = _logits(model, prompts)
     merged = model.merge_and_unload(safe_merge=True).to(stored)
     merged.config.dtype = stored
     with new_folder(out, replace=force) as beside:
-        save_folder(merged, folder, beside)
+        try:
+            save_folder(merged, folder, beside)
+        except (OSError, SafetensorError) as error:
+            raise ExportError(f"{out}: the merged weights cannot be written ({error}).",
+                              hint="Is the disk full? Nothing was left behind; make room, or name another --out.") from error  # fmt: skip
         parity = _compare(switched_on, _logits(open_folder(beside).load("fp32"), prompts), before)
         if parity.adapter_effect < 1e-4:
             raise ExportError(f"{adapter}: the adapter changes nothing (largest logit difference {parity.adapter_effect:.1e}).",

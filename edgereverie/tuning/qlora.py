@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 
 from torch import nn
@@ -59,26 +60,28 @@ def _adapted(model: nn.Module, train: Train, pattern: str, whole: list[str]) -> 
         raise MissingPackage("peft", "Tuning with an adapter", "train") from None
     config = LoraConfig(r=train.lora.rank, lora_alpha=train.lora.alpha, lora_dropout=train.lora.dropout, bias="none",
                         target_modules=pattern, modules_to_save=whole or None)  # fmt: skip
-    adapted = get_peft_model(model, config)
+    try:
+        with warnings.catch_warnings():
+            # peft asks for an attribute that transformers 5.23 renamed.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            adapted = get_peft_model(model, config)
+    except ValueError as error:  # peft found no module, and says so at length
+        raise TrainError(f"The adapter found none of its linears in this model ({str(error).splitlines()[0][:160]}).",
+                         hint="The backbone's adapter_targets do not fit this checkpoint.") from None  # fmt: skip
     _assert_placed(adapted, pattern, whole)
     return adapted
 
 
 def _assert_placed(adapted: nn.Module, pattern: str, whole: list[str]) -> None:
     """Trainable parameters lie only in adapters on the named linears and in whole parts."""
-    matched = 0
     for name, parameter in adapted.named_parameters():
         if not parameter.requires_grad:
             continue
         inside = name.removeprefix("base_model.model.")
         module = inside.partition(".lora_")[0]
-        if ".lora_" in inside and re.fullmatch(pattern, module):
-            matched += 1
-        elif not any(f"{part}.modules_to_save" in inside for part in whole):
+        named = ".lora_" in inside and re.fullmatch(pattern, module)
+        if not named and not any(f"{part}.modules_to_save" in inside for part in whole):
             raise TrainError(f"The adapter reached {name}, which the recipe does not name.")
-    if matched == 0:
-        raise TrainError("The adapter found none of its linears in this model.",
-                         hint="The backbone's adapter_targets do not fit this checkpoint.")  # fmt: skip
 
 
 def count(model: nn.Module) -> Trainable:

@@ -14,13 +14,15 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
@@ -38,8 +40,9 @@ _COMPLETE = "complete"
 class _MethodTrainer(Trainer):
     """The Trainer with a method's loss, batches of similar length, and checkpoints that say when they are whole."""
 
-    def __init__(self, *args: Any, method: Method, lengths: Sequence[int], **keywords: Any) -> None:
+    def __init__(self, *args: Any, method: Method, lengths: Sequence[int], keep: int, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
+        self.keep = keep
         self.method = method
         self.lengths = lengths
         self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole step by itself
@@ -52,11 +55,16 @@ class _MethodTrainer(Trainer):
         return _LengthSampler(self.lengths, self.args.train_batch_size, self.args.seed)
 
     def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        for path in folder.iterdir():
-            _flush(path)
-        write_text(folder / _COMPLETE, "")
+        with _written(folder):
+            super()._save_checkpoint(model, trial)
+            for path in folder.iterdir():
+                _flush(path)
+            write_text(folder / _COMPLETE, "")
+        # Not by the Trainer, which would remove the last whole checkpoint before this one is.
+        for old in _checkpoints(folder.parent)[: -self.keep]:
+            (old / _COMPLETE).unlink()
+            shutil.rmtree(old)
 
 
 class _LengthSampler(torch.utils.data.Sampler):
@@ -116,7 +124,6 @@ class _Report(TrainerCallback):
         with self.log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
         if loss != loss or loss in (float("inf"), float("-inf")):
-            self.progress.stop()
             raise TrainError(f"The loss became {loss} at step {state.global_step}.",
                              hint="Lower train.learning_rate, or use bf16 or fp32 instead of fp16.")  # fmt: skip
 
@@ -173,15 +180,28 @@ def quiet() -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
+def _checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / _COMPLETE).is_file()]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint; incomplete ones, which a kill left behind, are removed."""
-    found = []
-    for path in folder.glob("checkpoint-*"):
-        if (path / _COMPLETE).is_file():
-            found.append(path)
-        else:
-            shutil.rmtree(path)
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    whole = _checkpoints(folder)
+    for path in set(folder.glob("checkpoint-*")) - set(whole):
+        shutil.rmtree(path)
+    return whole[-1] if whole else None
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """A write that fails says which. safetensors and torch report a full disk as errors of their own, not as OSError."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise TrainError(f"{path}: cannot be written ({error}).",
+                         hint="Is the disk full? Make room and run the same command again: it goes on from the last checkpoint.") from error  # fmt: skip
 
 
 def _precision(recipe: Recipe) -> str:
@@ -201,7 +221,7 @@ def _arguments(recipe: Recipe, out: Path, precision: str) -> TrainingArguments:
         lr_scheduler_type="constant_with_warmup" if train.schedule == "constant" else train.schedule,
         warmup_steps=train.warmup, weight_decay=train.weight_decay, max_grad_norm=train.max_grad_norm, adam_beta2=0.98,
         max_steps=train.steps or -1, num_train_epochs=train.epochs or 1, logging_steps=train.log_every,
-        logging_nan_inf_filter=False, save_steps=train.save_every, save_total_limit=train.keep_checkpoints, seed=train.seed,
+        logging_nan_inf_filter=False, save_steps=train.save_every, seed=train.seed,
         bf16=precision == "bf16", fp16=precision == "fp16", use_cpu=device() == "cpu", disable_tqdm=True,
         activation_checkpointing=train.gradient_checkpointing, activation_checkpointing_kwargs={"use_reentrant": False},
         optim="paged_adamw_8bit" if device() == "cuda" and recipe.backbone.quantization == "nf4" else "adamw_torch",
@@ -234,15 +254,18 @@ def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[S
     numbers = count(model)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
+    report = _Report(out / "log.jsonl", console, f"train {recipe.name}")
     trainer = _MethodTrainer(
         model=model.train(), args=_arguments(recipe, out, precision), train_dataset=dataset, data_collator=method.collate(folder),
-        callbacks=[_Report(out / "log.jsonl", console, f"train {recipe.name}")], method=method, lengths=dataset.lengths(),
+        callbacks=[report], method=method, lengths=dataset.lengths(),
+        keep=recipe.train.keep_checkpoints,
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(out / "checkpoints")
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
+        report.progress.stop()  # also after Ctrl-C: it gives the terminal its cursor back
         transformers_logging.set_verbosity(verbosity)
     method.detach(model)
     return _save(model, folder, recipe, out), numbers
@@ -252,10 +275,10 @@ def _save(model: Any, folder: ModelFolder, recipe: Recipe, out: Path) -> Path:
     from peft import PeftModel
 
     if isinstance(model, PeftModel):
-        with new_folder(out / "adapter", replace=True) as beside:
+        with _written(out / "adapter"), new_folder(out / "adapter", replace=True) as beside:
             model.peft_config["default"].base_model_name_or_path = recipe.backbone.model
             model.save_pretrained(beside)
         return out / "adapter"
-    with new_folder(out / "model", replace=True) as beside:
+    with _written(out / "model"), new_folder(out / "model", replace=True) as beside:
         save_folder(model.to(torch.float16), folder, beside)  # in 16 bits, as models are published
     return out / "model"
