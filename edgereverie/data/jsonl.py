@@ -44,12 +44,12 @@ def read_pairs(path: Path) -> Iterator[PreferencePair]:
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> int:
-    """Write a canonical file and return the number of samples. A bad sample raises DataError; nothing is written then."""
+    """Write a canonical file, return the number of samples. A bad one raises DataError, and nothing is written."""
     return _write(path, "samples", samples, _sample_row, _sample)
 
 
 def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> int:
-    """Write a canonical file and return the number of pairs. A bad pair raises DataError; nothing is written then."""
+    """Write a canonical file, return the number of pairs. A bad one raises DataError, and nothing is written."""
     return _write(path, "pairs", pairs, _pair_row, _pair)
 
 

@@ -24,6 +24,7 @@ CHUNK = 1 << 18
 _WRAPPED = re.compile(rf'\{{\s*"{WRAPPER}"\s*:\s*\[')
 _SPACE = re.compile(r"[ \t\r\n]*")
 _AT_THE_END = 16  # characters: an error this near the end of what was read may be half a number or half a \u escape
+_HALF_NUMBERS = ("-", ".", "e", "E", "e+", "e-", "E+", "E-")  # where decoding stops in a number that was cut
 _INCOMPLETE = "The file is incomplete: copy or download it again."
 _UTF8 = "Save the file as UTF-8."
 
@@ -156,7 +157,8 @@ class _ListReader:
             try:
                 value, end = self.decoder.decode(self.text, self.at)
             except (ValueError, RecursionError) as error:
-                if _cut(error, self.text, _AT_THE_END) and self._more():
+                if not self.ended and _cut(error, self.text, _AT_THE_END):
+                    self._more()
                     continue
                 if self.ended and _cut(error, self.text.rstrip(), 0):
                     self._note(
@@ -239,7 +241,7 @@ def _cut(error: Exception, text: str, margin: int) -> bool:
     if not isinstance(error, json.JSONDecodeError):
         return False
     rest = text[error.pos : error.pos + 8]
-    half_word = any(word.startswith(rest) for word in ("true", "false", "null", "-"))
+    half_word = rest in _HALF_NUMBERS or any(word.startswith(rest) for word in ("true", "false", "null"))
     half_escape = error.msg.startswith("Invalid \\u") and len(text) - error.pos < _AT_THE_END
     return error.msg.startswith("Unterminated string") or error.pos >= len(text) - margin or half_word or half_escape
 

@@ -2,9 +2,10 @@
 
     {"annotations": [{"image_id": "2392588", "question": "...", "answer": "...", "task": "negative"}, ...]}
 
-The bare list is read, too. ``image_id`` is a Visual Genome id whose picture is ``2392588.jpg``, or a file name. ``task`` is ``negative`` for
-questions that suppose something untrue and the task's name for all others; which manipulation made a negative one is
-not recorded. The rows have no id: it is made from their content, and written only where it is another.
+The bare list is read, too. ``image_id`` is a Visual Genome id whose picture is ``2392588.jpg``, or a file name.
+``task`` is ``negative`` for questions that suppose something untrue and the task's name for all others; which
+manipulation made a negative one is not recorded. The rows have no id: it is made from their content, and written only
+where it is another.
 """
 
 from __future__ import annotations

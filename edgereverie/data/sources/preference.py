@@ -21,7 +21,7 @@ from edgereverie.data.sources.base import RowSource
 from edgereverie.records import PreferencePair, Turn
 
 SAME_ANSWERS = "chosen and rejected are the same"
-_TEMPLATED = re.compile(r"A chat between .*?USER: (?P<text>.*?)\s*ASSISTANT:\s*", re.DOTALL)
+_TEMPLATED = re.compile(r"A chat between .*?USER:\s*(?P<text>.*?)\s*ASSISTANT:\s*", re.DOTALL)
 _SIDES = ("conversations", "rejected_conversations")
 
 
