@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
-_LONGEST_CHARACTER = 4  # bytes of UTF-8, hence byte tokens
+_LONGEST_CHARACTER = 4  # bytes of UTF-8; fewer broken ones at the end may be a character's beginning
 
 
 class Decodes(Protocol):
@@ -16,9 +16,9 @@ class Decodes(Protocol):
 class Detokenizer:
     """Adds tokens one by one and hands out the text that each of them completes.
 
-    A tokenizer decodes a token differently at the beginning (SentencePiece drops a leading blank) and inside a text, and one
-    character may take several byte tokens. So each step decodes a short window twice, with and without the new tokens, and
-    takes the difference; while the difference ends in a broken character, it waits.
+    A tokenizer decodes a token differently at the beginning (SentencePiece drops a leading blank) and inside a text,
+    and one character may take several byte tokens. So each step decodes a short window twice, with and without the new
+    tokens, and takes the difference; while that ends in a broken character that may still be mended, it waits.
     """
 
     def __init__(self, tokenizer: Decodes) -> None:
@@ -30,7 +30,8 @@ class Detokenizer:
         """The text that this token completes; empty while a character is incomplete."""
         self._ids.append(token)
         piece = self._difference()
-        if not piece or (piece.endswith(_BROKEN) and len(self._ids) - self._done < _LONGEST_CHARACTER):
+        broken = len(piece) - len(piece.rstrip(_BROKEN))
+        if not piece or 0 < broken < _LONGEST_CHARACTER:
             return ""
         self._ids = self._ids[self._done :]
         self._done = len(self._ids)

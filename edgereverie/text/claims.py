@@ -53,7 +53,7 @@ ABSTRACT = frozenset(
     size height width length angle order process use purpose experience appearance impression touch contrast variation condition
     state case example instance composition perspective arrangement order life nature hint form pattern combination mix space pop look role skill design procedure treatment jump air doubt
     act vicinity proximity conversation work fun joy beauty charm depth interest leisure relaxation occasion none everything scenery
-    one ones other others conclusion result drawing half quarter
+    one ones other others conclusion result drawing half quarter hmm ok okay sure sorry hello thanks unknown unclear unsure
     """.split()
 )
 # Heads that only count or hold what follows "of": the thing is after it.
@@ -198,7 +198,9 @@ def _read(text: str, words: list[_Word]) -> Iterator[Mention]:
         head = words[chunk.last - 1].text
         bare = chunk.content == chunk.first
         if bare and before is not None and before[0] == chunk.first:
-            continue  # a noun phrase cannot follow another without a word between: this is a verb that looks like a plural
+            # A noun phrase cannot follow another without a word between: this begins with a verb (wearing hats, chases).
+            before, at = None, chunk.first + 1
+            continue
         if bare and not (is_plural(head) or bare_list or _may_be_bare(words, chunk, before)):
             continue
         denied = _denied(words, chunk, before) or bool(_GONE.match(text, words[chunk.last - 1].end))
@@ -238,6 +240,9 @@ def _noun_end(words: list[_Word], at: int) -> int | None:
     one, determined = at > 0 and words[at - 1].text in SINGULAR_DETERMINERS, at > 0 and _is_determiner(words, at - 1)
     while at < len(words):
         word = words[at].text
+        if word == "and" and head is None and at > begin and at + 1 < len(words) and is_adjective(words[at + 1].text):
+            at += 1  # a black and white cat
+            continue
         if not word[0].isalpha() or word in FUNCTION_WORDS or _is_determiner(words, at) or word == "no":
             break
         following = words[at + 1].text if at + 1 < len(words) else ""
@@ -245,7 +250,7 @@ def _noun_end(words: list[_Word], at: int) -> int | None:
             is_verbal(word) or is_adverb(word) or word in POSTPOSITIVE or _is_verb(words[head].text, word, following, one=one, bare=not determined)
         ):
             break
-        if at == begin > 0 and not determined and word in VERBS_S | VERBS_BASE:
+        if at == begin > 0 and not determined and word in VERBS_S | VERBS_BASE and words[at - 1].text not in PREPOSITIONS:
             return None
         if not (is_adjective(word) or is_adverb(word) or (is_verbal(word) and head is None)):
             head = at
@@ -288,22 +293,25 @@ def _may_be_bare(words: list[_Word], chunk: _Chunk, before: tuple[int, bool] | N
     between = [word.text for word in words[before[0] : chunk.first]]
     if between == ["of"]:
         return True
-    closes = chunk.last == len(words) or words[chunk.last].text in {",", ".", "and", "or", ";"} | PREPOSITIONS
+    closes = chunk.last == len(words) or words[chunk.last].text in {",", ".", ";"} | FUNCTION_WORDS | VERBS_S | VERBS_BASE
     return closes and between in (["and"], ["or"], [","], [",", "and"], [",", "or"])
 
 
 def _is_bare_list(words: list[_Word]) -> bool:
     """Whether a sentence is nothing but names: "Star, ring and moon." or "Dog."."""
-    names = 0
+    names = longest = 0
     for index, word in enumerate(words):
-        if word.text in {"and", ",", "."}:
-            continue
         text = word.text
+        if text in {"and", ",", "."}:
+            longest = 0
+            continue
         if not text[0].isalpha() or text in FUNCTION_WORDS or text in DETERMINERS or text in VERBS_S or text in ABSTRACT:
             return False
         if (is_verbal(text) or is_adverb(text)) and index + 1 == len(words):
             return False
-        names += 1
+        names, longest = names + 1, longest + 1
+        if longest > 3:
+            return False
     return names > 0
 
 
@@ -314,7 +322,7 @@ def _denied(words: list[_Word], chunk: _Chunk, before: tuple[int, bool] | None) 
         return True
     if before is not None and before[1]:
         between = {word.text for word in words[before[0] : chunk.first]}
-        if between and between <= {",", "or", "nor"} or (between <= {",", "and"} and not own):
+        if (between and between <= {",", "or", "nor"}) or (between <= {",", "and"} and not own):
             return True
     for index in range(chunk.first - 1, -1, -1):
         word = words[index].text

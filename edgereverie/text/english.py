@@ -132,7 +132,7 @@ _IRREGULAR = {
     "brownies": "brownie", "hoodies": "hoodie", "smoothies": "smoothie", "selfies": "selfie", "veggies": "veggie",
     "shoes": "shoe", "horseshoes": "horseshoe", "snowshoes": "snowshoe", "toes": "toe", "canoes": "canoe", "headaches": "headache",
     "axes": "axe", "lenses": "lens", "moustaches": "moustache", "buses": "bus", "gases": "gas", "dice": "die", "avocadoes": "avocado",
-    "policemen": "policeman", "firemen": "fireman", "fishermen": "fisherman", "snowmen": "snowman", "businessmen": "businessman",
+    "taxis": "taxi", "policemen": "policeman", "firemen": "fireman", "fishermen": "fisherman", "snowmen": "snowman", "businessmen": "businessman",
 }
 _NO_PLURAL = _words(
     "sheep deer fish scissors pants jeans shorts sunglasses eyeglasses trousers binoculars clothes goggles tongs pajamas pyjamas "

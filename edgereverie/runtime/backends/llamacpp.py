@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -214,7 +215,7 @@ def _runs(pictures: np.ndarray, size: int) -> Iterator[tuple[int, int, bool]]:
     [(0, 1, False), (1, 3, True), (3, 4, True), (4, 5, False)]
     """
     borders = [0, *(np.flatnonzero(pictures[1:] != pictures[:-1]) + 1).tolist(), len(pictures)]
-    for begin, end in zip(borders, borders[1:], strict=False):
+    for begin, end in pairwise(borders):
         for start in range(begin, end, size):
             yield start, min(start + size, end), bool(pictures[start])
 

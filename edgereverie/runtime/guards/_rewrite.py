@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from edgereverie.records import Claim
 from edgereverie.text.english import is_plural
@@ -59,7 +60,7 @@ def _mend(text: str, start: int, end: int, good: Sequence[Claim], bad: Sequence[
 def _items(text: str, stop: int, here: Sequence[Claim]) -> list[tuple[int, int, list[Claim]]]:
     """The sentence's list: each item from one claim to the next link, with all claims inside it, its own first."""
     begins = [here[0].start]
-    for before, claim in zip(here, here[1:], strict=False):
+    for before, claim in pairwise(here):
         gap = text[before.end : claim.start]
         links = list(_LINK.finditer(gap))
         if links and links[-1].end() == len(gap):
@@ -80,7 +81,7 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def _agree(lead: str, items: Sequence[str]) -> str:
-    """ "There are" before what is now one thing becomes "There is", and the other way round."""
+    """Makes "There are" before what is now one thing "There is", and the other way round."""
     found = _THERE.search(lead)
     if found is None or (len(items) > 1 and found.group(2).lower() == "are"):
         return lead
