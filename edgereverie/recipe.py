@@ -250,5 +250,8 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         path = shipped("recipes") / f"{source}.yaml"
     if not path.is_file():
         what = "is a folder, not a recipe" if path.is_dir() else "no such recipe"
-        raise RecipeError(f"{source}: {what}.", hint=f"Give a YAML file or a shipped recipe. {did_you_mean(str(source), shipped_recipes())}")  # fmt: skip
+        raise RecipeError(
+            f"{source}: {what}.",
+            hint=f"Give a YAML file or a shipped recipe. {did_you_mean(str(source), shipped_recipes())}",
+        )
     return load_model(path, Recipe, overrides, context={_FOLDER: path.parent})

@@ -27,7 +27,9 @@ def test_its_header_holds_the_command_that_runs_it(name: str) -> None:
     lines = (shipped("recipes") / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     header = [line for line in lines if line.startswith("#")]
     assert lines[0].startswith("# "), "the first line says what the recipe is; `recipes list` shows it"
-    assert any(f"edgereverie train {name}" in line for line in header)
+    # A recipe for one's own data is copied first, to fill in the paths.
+    commands = (f"edgereverie train {name}", f"edgereverie recipes copy {name} ")
+    assert any(command in line for line in header for command in commands)
 
 
 def test_names_of_runs_do_not_collide() -> None:
