@@ -49,7 +49,9 @@ class _MethodTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels = num_items_in_batch if num_items_in_batch is not None else (inputs["labels"] != -100).sum()
-        return self.method.loss(model, inputs, labels)
+        # accelerate casts inside model.forward only, and a method's loss calls the model's parts.
+        with self.accelerator.autocast():
+            return self.method.loss(model, inputs, labels)
 
     def _get_train_sampler(self, train_dataset=None):
         return _LengthSampler(self.lengths, self.args.train_batch_size, self.args.seed)
