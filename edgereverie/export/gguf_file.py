@@ -66,7 +66,7 @@ def write_gguf(
 def _encoded(values: np.ndarray, tensor: Placed) -> np.ndarray:
     from gguf import GGMLQuantizationType, quants
 
-    if tensor.type == GGMLQuantizationType.F16 and (peak := float(np.abs(values).max())) > np.finfo(np.float16).max:
+    if tensor.type == GGMLQuantizationType.F16 and (peak := float(np.abs(values).max())) > float(np.finfo(np.float16).max):
         raise ExportError(f"{tensor.source} reaches {peak:.3g}, more than F16 holds.", hint="Export it as BF16 or F32.")
     return quants.quantize(values, tensor.type).view(np.uint8)
 

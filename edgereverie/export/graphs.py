@@ -155,7 +155,7 @@ def to_onnx(
     def dynamic(named: Any) -> Any:
         return [dynamic(one) for one in named] if isinstance(named, list) else {axis: torch.export.Dim.DYNAMIC for axis in named}
 
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
             module, sample, dynamo=True, dynamic_shapes=tuple(dynamic(one) for one in axes), input_names=list(inputs),
             output_names=list(outputs), opset_version=OPSET, optimize=True, verbose=False,
@@ -208,8 +208,11 @@ def _strip(graph: onnx.ModelProto) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's reports, its loggers and its deprecation warnings stay off the console; errors come as exceptions."""
+def quiet() -> Iterator[None]:
+    """Progress bars, reports, loggers and deprecation warnings of torch and transformers stay off the console.
+
+    Errors come as exceptions all the same.
+    """
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -12,7 +12,7 @@ from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import write_text
 from edgereverie.errors import ExportError, MissingPackage
 from edgereverie.export.base import Progress
-from edgereverie.export.graphs import decoder_graph, embed_graph, load_vision, save, vision_features, vision_graph
+from edgereverie.export.graphs import decoder_graph, embed_graph, load_vision, quiet, save, vision_features, vision_graph
 from edgereverie.export.packing import products_of, store_fp16, to_blocks, to_fp16
 from edgereverie.export.probe import draw_probe, write_probe
 from edgereverie.export.weights import Weights
@@ -52,7 +52,8 @@ class OnnxTarget:
         files |= _save(_outer(vision_graph(tower, folder.image), quantization), "vision", quantization, out)
         del tower
         progress("exporting the language model", 0.2)
-        model = folder.load("fp32").cpu()
+        with quiet():
+            model = folder.load("fp32").cpu()
         files |= _save(_outer(embed_graph(model), quantization), "embed", quantization, out)
         graph = decoder_graph(model)
         del model

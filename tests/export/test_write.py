@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgereverie.bundle import Bundle
+from edgereverie.errors import BundleError, ExportError, RecipeError
+from edgereverie.export import gguf_file
+from edgereverie.export.base import Profile, find_target, load_profile, profiles
+from edgereverie.export.weights import Weights
+from edgereverie.export.write import export_bundle, with_parity
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def test_every_shipped_profile_is_one_that_its_target_can_write(tiny):
+    assert {"gguf-f16", "gguf-q8-0", "gguf-q4-k-m", "onnx-fp32", "onnx-int8", "onnx-int4"} <= set(profiles())
+    for name in profiles():
+        profile = load_profile(name)
+        assert profile.name == name and profile.description
+        assert profile.quantization in find_target(tiny, profile).quantizations
+
+
+def test_profile_from_a_file_and_its_faults(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = 'name: mine\ntarget: gguf\nquantization: Q6_K\ndescription: six bits\nparity:\n  min_top1: 0.9\n'
+    path.write_text(text)
+    assert load_profile(path).parity.min_top1 == 0.9 and load_profile(str(path)).parity.max_logit_diff is None
+    path.write_text(text.replace("min_top1: 0.9", "min_top2: 0.9"))
+    with pytest.raises(RecipeError, match=r"mine\.yaml:6: parity\.min_top2: unknown key\. Did you mean 'min_top1'"):
+        load_profile(path)
+    with pytest.raises(RecipeError, match="Unknown export profile 'gguf-q8'") as caught:
+        load_profile("gguf-q8")
+    assert "Did you mean 'gguf-q8-0'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        ({"target": "gguff"}, "unknown target 'gguff'", "Did you mean 'gguf'"),
+        ({"quantization": "Q4_K_N"}, "no quantization 'Q4_K_N'", "Did you mean 'Q4_K_M'"),
+    ],
+)
+def test_refused_before_any_weight_is_read(tiny, tmp_path, monkeypatch, change, message, hint):
+    monkeypatch.setattr(Weights, "__init__", lambda *_: pytest.fail("weights were read"))
+    profile = load_profile("gguf-q4-k-m").model_copy(update=change)
+    with pytest.raises(ExportError, match=message) as caught:
+        export_bundle(tiny, profile, tmp_path / "out", made_from={})
+    assert hint in caught.value.hint
+    narrow = replace(tiny, backbone=replace(tiny.backbone, exports=("onnx",)))
+    with pytest.raises(ExportError, match="cannot leave as 'gguf'"):
+        export_bundle(narrow, load_profile("gguf-f16"), tmp_path / "out", made_from={})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("profile", ["gguf-q8-0", "gguf-q4-k-m", "onnx-int8"])
+def test_exporting_twice_gives_the_same_bytes(profile, bundles, tiny, tmp_path):
+    again = export_bundle(tiny, load_profile(profile), tmp_path / "elsewhere", made_from={"model": "tiny"})
+    first = bundles(profile)
+    assert again.files == first.files
+    assert (again.folder / "bundle.json").read_bytes() == (first.folder / "bundle.json").read_bytes()
+
+
+def test_parity_is_added_to_the_manifest(bundles, tmp_path):
+    import shutil
+
+    shutil.copytree(bundles("gguf-q8-0").folder, tmp_path / "copy")
+    before = Bundle.load(tmp_path / "copy")
+    after = with_parity(before, {"passed": True, "top1": 0.99})
+    assert after == Bundle.load(tmp_path / "copy")
+    assert after.parity["passed"] is True and after.parity["tokenization"] == before.parity["tokenization"]
+    assert after.fingerprint() == before.fingerprint()
+
+
+def test_an_existing_bundle_is_kept_unless_forced(bundles, tiny):
+    folder = bundles("gguf-f16").folder
+    with pytest.raises(BundleError, match="exists already"):
+        export_bundle(tiny, load_profile("gguf-f16"), folder, made_from={})
+    Bundle.load(folder).check()
+
+
+@pytest.mark.parametrize("step", ["tensor", "mmproj", "manifest"])
+def test_a_full_disk_is_an_export_error_and_leaves_nothing(step, tiny, tmp_path, monkeypatch):
+    from gguf import GGUFWriter
+
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    real, written = GGUFWriter.write_tensor_data, []
+
+    def run_out(self, *values, **named):
+        written.append(1)
+        if len(written) == (9 if step == "tensor" else 60):
+            raise full
+        return real(self, *values, **named)
+
+    if step == "manifest":
+        monkeypatch.setattr(Bundle, "write", lambda _: (_ for _ in ()).throw(full))
+    else:
+        monkeypatch.setattr(GGUFWriter, "write_tensor_data", run_out)
+    with pytest.raises(ExportError, match="the disk is full; nothing was left behind"):
+        export_bundle(tiny, load_profile("gguf-f16"), tmp_path / "out", made_from={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_forced_export_that_fails_keeps_the_old_bundle(bundles, tiny, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(bundles("gguf-f16").folder, tmp_path / "out")
+    monkeypatch.setattr(gguf_file, "_encoded", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(ExportError, match="disk is full"):
+        export_bundle(tiny, load_profile("gguf-f16"), tmp_path / "out", made_from={}, force=True)
+    Bundle.load(tmp_path / "out").check()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("moment", ["writing model.gguf", "writing vision.onnx", "checking"])
+def test_a_killed_export_leaves_no_bundle_and_the_next_one_succeeds(moment, tiny, tmp_path):
+    out, reached = tmp_path / "out", tmp_path / "reached"
+    code = f"""
+import time, pathlib
+from edgereverie.backbones.base import open_folder
+from edgereverie.export.base import load_profile
+from edgereverie.export.write import export_bundle
+def progress(step, share):
+    if step == {moment!r} and (share > 0.4 or 'model' not in step):
+        pathlib.Path({str(reached)!r}).touch()
+        time.sleep(60)
+export_bundle(open_folder(pathlib.Path({str(tiny.path)!r})), load_profile('gguf-f16'), pathlib.Path({str(out)!r}), made_from={{}}, progress=progress)
+"""
+    paths = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths})
+    deadline = time.monotonic() + 60
+    while not reached.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert reached.exists(), "the export did not get so far"
+    process.kill()
+    process.wait()
+    assert not out.exists() and (tmp_path / ".out.part").is_dir()
+    if moment == "checking":
+        export_bundle(tiny, load_profile("gguf-f16"), out, made_from={})
+        Bundle.load(out).check()
+        assert not (tmp_path / ".out.part").exists()
+
+
+def test_profile_is_frozen_and_strict():
+    with pytest.raises(ValueError, match="min_top1"):
+        Profile.model_validate({"name": "x", "target": "gguf", "quantization": "F16", "description": "", "parity": {"min_top1": 1.5}})
