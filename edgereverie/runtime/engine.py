@@ -29,7 +29,9 @@ class Stream(Protocol):
 
     length: int
 
-    def feed(self, ids: Sequence[int], features: np.ndarray | None = None, *, logits: Literal["last", "all"] = "last") -> np.ndarray:
+    def feed(
+        self, ids: Sequence[int], features: np.ndarray | None = None, *, logits: Literal["last", "all"] = "last"
+    ) -> np.ndarray:
         """Append tokens. Returns float32 logits (1, vocabulary) after the last one, or (len(ids), vocabulary) after each.
 
         Raises BackendError when the context would overflow, or features and image tokens differ in number.
@@ -98,11 +100,12 @@ def check_feed(engine: Engine, length: int, ids: Sequence[int], features: np.nda
     if array.ndim != 1 or array.size == 0:
         raise BackendError("There are no tokens to feed.")
     if array.min() < 0 or array.max() >= engine.vocabulary:
-        raise BackendError(f"Token id {int(array.max() if array.min() >= 0 else array.min())} is outside the model's vocabulary of "
-                           f"{engine.vocabulary:,}.", hint="tokenizer.json and the weights must be of the same model.")  # fmt: skip
+        stranger = int(array.min() if array.min() < 0 else array.max())
+        raise BackendError(f"Token id {stranger} is outside the model's vocabulary of {engine.vocabulary:,}.",
+                           hint="tokenizer.json and the weights must be of the same model.")  # fmt: skip
     if length + array.size > engine.context:
-        raise BackendError(f"The conversation needs {length + array.size:,} tokens, the model's context holds {engine.context:,}.",
-                           hint="Shorten the conversation, or start a new one.")  # fmt: skip
+        raise BackendError(f"The conversation needs {length + array.size:,} tokens, the model's context holds "
+                           f"{engine.context:,}.", hint="Shorten the conversation, or start a new one.")  # fmt: skip
     places = int((array == engine.image_token).sum())
     rows = 0 if features is None else len(features)
     if places != rows:

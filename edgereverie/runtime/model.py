@@ -149,11 +149,12 @@ class Model:
             picture = open_image(image) if isinstance(image, Path) else image.convert("RGB")
             features = self.engine.encode(prepare(picture, self.image))
             if len(features) != self.image.tokens:
-                raise BundleError(f"{self.name}: the vision tower gave {len(features)} rows, the image geometry says {self.image.tokens}.",
-                                  hint="Vision tower and language model must be exported from the same merged folder.")  # fmt: skip
+                raise BundleError(f"{self.name}: the vision tower gave {len(features)} rows, the image geometry says "
+                                  f"{self.image.tokens}.",
+                                  hint="Export vision tower and language model from the same merged folder.")  # fmt: skip
             if not np.isfinite(features).all():
                 raise BackendError(f"{self.name}: the vision tower computed features that are not finite.",
-                                   hint="Its weights are damaged or overflow in half precision; export them in fp32.")  # fmt: skip
+                                   hint="Its weights are damaged, or overflow in half precision: export in fp32.")  # fmt: skip
             self._features[digest] = features
             while len(self._features) > _PICTURES_KEPT:
                 self._features.popitem(last=False)
@@ -200,8 +201,8 @@ class Model:
         """``respond``, with the log-probability of each token appended to ``record`` (nats)."""
         ids, cut = self._prompt(image, turns)
         if len(ids) + options.max_tokens > self.engine.context:
-            raise BackendError(f"The conversation has {len(ids):,} tokens and the answer may take {options.max_tokens:,}; the model's "
-                               f"context holds {self.engine.context:,}.",
+            raise BackendError(f"The conversation has {len(ids):,} tokens and the answer may take "
+                               f"{options.max_tokens:,}; the model's context holds {self.engine.context:,}.",
                                hint="Ask for fewer tokens, or start a new conversation.")  # fmt: skip
         return self._steps(image, ids, cut, options, record)
 

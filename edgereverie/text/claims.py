@@ -26,6 +26,7 @@ from edgereverie.text.english import (
     is_plural,
     is_verbal,
     singular,
+    words_of,
 )
 
 
@@ -44,35 +45,41 @@ class Mention:
 
 
 # Words for places, parts, amounts and impressions, and for the picture itself: nothing that one could fail to see.
-ABSTRACT = frozenset(
-    """image picture photo photograph scene view background foreground left right top bottom centre center middle side corner edge
-    place position location area spot part section end front back rear distance direction way thing object item shape figure
-    element kind type sort variety number amount lot total rest couple pair set group bunch row line series array collection stack
-    pile range piece slice bit addition fact detail moment time day atmosphere sense feeling mood focus attention subject presence
-    absence lack action activity event setting surroundings environment context reason answer question motion style color colour
-    size height width length angle order process use purpose experience appearance impression touch contrast variation condition
-    state case example instance composition perspective arrangement order life nature hint form pattern combination mix space pop look role skill design procedure treatment jump air doubt
-    act vicinity proximity conversation work fun joy beauty charm depth interest leisure relaxation occasion none everything scenery
-    one ones other others conclusion result drawing half quarter hmm ok okay sure sorry hello thanks unknown unclear unsure
-    """.split()
+ABSTRACT = words_of(
+    "image picture photo photograph scene view background foreground left right top bottom centre center middle side "
+    "corner edge place position location area spot part section end front back rear distance direction way thing "
+    "object item shape figure element kind type sort variety number amount lot total rest couple pair set group bunch "
+    "row line series array collection stack pile range piece slice bit addition fact detail moment time day "
+    "atmosphere sense feeling mood focus attention subject presence absence lack action activity event setting "
+    "surroundings environment context reason answer question motion style color colour size height width length angle "
+    "order process use purpose experience appearance impression touch contrast variation condition state case example "
+    "instance composition perspective arrangement life nature hint form pattern combination mix space pop look role "
+    "skill design procedure treatment jump air doubt act vicinity proximity conversation work fun joy beauty charm "
+    "depth interest leisure relaxation occasion none everything scenery one ones other others conclusion result "
+    "drawing half quarter hmm ok okay sure sorry hello thanks unknown unclear unsure"
 )
 # Heads that only count or hold what follows "of": the thing is after it.
-_MEASURES = frozenset(
-    """group pair couple bunch number lot lots variety series row rows array collection set piece pieces slice slices bit kind type
-    sort herd flock crowd stack pile dozen dozens hundreds assortment range plenty cluster team line pieces kinds types groups
-    pairs bunches stacks piles""".split()
+_MEASURES = words_of(
+    "group pair couple bunch number lot lots variety series row rows array collection set piece pieces slice slices "
+    "bit kind type sort herd flock crowd stack pile dozen dozens hundreds assortment range plenty cluster team line "
+    "kinds types groups pairs bunches stacks piles"
 )
 _COMPOUNDS = frozenset(
     [
-        "hot dog", "fire hydrant", "traffic light", "stop sign", "parking meter", "teddy bear", "hair dryer", "hair drier",
-        "wine glass", "cell phone", "mobile phone", "baseball bat", "baseball glove", "tennis racket", "tennis ball", "sports ball",
-        "dining table", "potted plant", "coffee cup", "coffee table", "tennis court", "life jacket", "street sign", "street light",
-        "remote control", "computer mouse", "living room", "parking lot", "swimming pool", "christmas tree", "polar bear",
-        "ice cream", "french fry", "baby carriage", "toilet paper", "surf board", "skate board", "snow board",
+        "hot dog", "fire hydrant", "traffic light", "stop sign", "parking meter", "teddy bear", "hair dryer",
+        "hair drier", "wine glass", "cell phone", "mobile phone", "baseball bat", "baseball glove", "tennis racket",
+        "tennis ball", "sports ball", "dining table", "potted plant", "coffee cup", "coffee table", "tennis court",
+        "life jacket", "street sign", "street light", "remote control", "computer mouse", "living room",
+        "parking lot", "swimming pool", "christmas tree", "polar bear", "ice cream", "french fry", "baby carriage",
+        "toilet paper", "surf board", "skate board", "snow board",
     ]
 )  # fmt: skip
-_TAKES_BARE = frozenset("eating drinking holding wearing serving eats drinks holds wears".split())
-_KEEPS_PLURAL_FIRST = frozenset("sports clothes news glasses".split())
+_TAKES_BARE = words_of(
+    "eating drinking holding wearing serving eats drinks holds wears"
+)
+_KEEPS_PLURAL_FIRST = words_of(
+    "sports clothes news glasses"
+)
 _NEGATORS = re.compile(r"(?:no|not|\w+n't|without|never|none|nothing|nobody|neither|nor|cannot|lacks|lacking|lack|absence)")
 _CLAUSE_ENDS = frozenset("but however although though while whereas with only instead there it they he she".split()) | set(";:")
 _TOKEN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ]+n['’]t\b|['’]s\b|[A-Za-zÀ-ÖØ-öø-ÿ]+(?:-[A-Za-zÀ-ÖØ-öø-ÿ]+)*|\d+|[^\w\s]")
@@ -246,9 +253,7 @@ def _noun_end(words: list[_Word], at: int) -> int | None:
         if not word[0].isalpha() or word in FUNCTION_WORDS or _is_determiner(words, at) or word == "no":
             break
         following = words[at + 1].text if at + 1 < len(words) else ""
-        if head is not None and (
-            is_verbal(word) or is_adverb(word) or word in POSTPOSITIVE or _is_verb(words[head].text, word, following, one=one, bare=not determined)
-        ):
+        if head is not None and _ends_phrase(words[head].text, word, following, one=one, bare=not determined):
             break
         if at == begin > 0 and not determined and word in VERBS_S | VERBS_BASE and words[at - 1].text not in PREPOSITIONS:
             return None
@@ -262,14 +267,18 @@ def _noun_end(words: list[_Word], at: int) -> int | None:
     return None if head is None else head + 1
 
 
-def _is_verb(noun: str, word: str, following: str, *, one: bool, bare: bool) -> bool:
-    """Whether ``word``, standing after ``noun``, is a verb rather than the second part of a compound."""
+def _ends_phrase(noun: str, word: str, following: str, *, one: bool, bare: bool) -> bool:
+    """Whether ``word``, standing after ``noun``, is a verb or describes it from behind, not the next part of a compound.
+
+    one: the determiner allows one thing only. bare: there is no determiner.
+    """
+    if is_verbal(word) or is_adverb(word) or word in POSTPOSITIVE or word in VERBS_S:
+        return True
     if is_plural(noun) and noun not in _KEEPS_PLURAL_FIRST:
         return True
-    if word in VERBS_S or (bare and word in VERBS_BASE):
+    if bare and word in VERBS_BASE:
         return True
-    third_person = word.endswith("s") and is_plural(word)
-    return third_person and (one or following in DETERMINERS)
+    return is_plural(word) and word.endswith("s") and (one or following in DETERMINERS)
 
 
 def _subject(words: list[_Word], chunk: _Chunk) -> str:
@@ -305,7 +314,7 @@ def _is_bare_list(words: list[_Word]) -> bool:
         if text in {"and", ",", "."}:
             longest = 0
             continue
-        if not text[0].isalpha() or text in FUNCTION_WORDS or text in DETERMINERS or text in VERBS_S or text in ABSTRACT:
+        if not text[0].isalpha() or text in FUNCTION_WORDS | DETERMINERS | VERBS_S | ABSTRACT:
             return False
         if (is_verbal(text) or is_adverb(text)) and index + 1 == len(words):
             return False

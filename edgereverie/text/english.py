@@ -8,96 +8,110 @@ from __future__ import annotations
 import re
 
 
-def _words(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
     return frozenset(text.split())
 
 
-NUMERALS = _words(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen twenty thirty forty fifty "
-    "dozen hundred"
+NUMERALS = words_of(
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen twenty thirty "
+    "forty fifty dozen hundred"
 )
-SINGULAR_DETERMINERS = _words("a an one another each every this")
-DEFINITE = _words("the this these those its his her their my our your")
-DETERMINERS = (
-    NUMERALS | SINGULAR_DETERMINERS | DEFINITE | _words("some any several many few various multiple both all numerous no neither")
+SINGULAR_DETERMINERS = words_of("a an one another each every this")
+DEFINITE = words_of("the this these those its his her their my our your")
+_AMOUNTS = words_of("some any several many few various multiple both all numerous no neither")
+DETERMINERS = NUMERALS | SINGULAR_DETERMINERS | DEFINITE | _AMOUNTS
+PREPOSITIONS = words_of(
+    "about above across after against along alongside amid among amongst around at atop before behind below beneath "
+    "beside besides between beyond by down during for from in inside into like near next of off on onto opposite out "
+    "outside over past per round since through throughout till to toward towards under underneath until up upon with "
+    "within without"
 )
-PREPOSITIONS = _words(
-    "about above across after against along alongside amid among amongst around at atop before behind below beneath beside "
-    "besides between beyond by down during for from in inside into like near next of off on onto opposite out outside over past "
-    "per round since through throughout till to toward towards under underneath until up upon with within without"
+_CONJUNCTIONS = words_of(
+    "and or nor but yet so as than then if because although though while whereas when where who whom whose which that "
+    "what why how whether plus including instead however therefore thus also"
 )
-_CONJUNCTIONS = _words(
-    "and or nor but yet so as than then if because although though while whereas when where who whom whose which that what why "
-    "how whether plus including instead however therefore thus also"
+_PRONOUNS = words_of(
+    "i you he she it we they me him us them himself herself itself themselves myself yourself mine yours hers ours "
+    "theirs something anything nothing everything someone anyone everyone nobody somebody anybody others none ones "
+    "there here who"
 )
-_PRONOUNS = _words(
-    "i you he she it we they me him us them himself herself itself themselves myself yourself mine yours hers ours theirs "
-    "something anything nothing everything someone anyone everyone nobody somebody anybody others none ones there here who"
+_AUXILIARIES = words_of(
+    "is are was were be been being am has have had having do does did done can could will would shall should may "
+    "might must cannot isn't aren't wasn't weren't doesn't don't didn't can't couldn't hasn't haven't hadn't won't "
+    "wouldn't not 's yes"
 )
-_AUXILIARIES = _words(
-    "is are was were be been being am has have had having do does did done can could will would shall should may might must "
-    "cannot isn't aren't wasn't weren't doesn't don't didn't can't couldn't hasn't haven't hadn't won't wouldn't not "
-    "'s yes"
-)
-_ADVERBS = _words(
-    "very too quite rather just only even still already again always often sometimes perhaps maybe almost more most less least "
-    "much well together apart away back forward forwards backwards nearby else ever never once twice now today possibly "
-    "probably likely slightly further farther closer else together overhead upward upwards downward downwards indoors outdoors "
-    "sideways alone ahead aside altogether somewhat"
+_ADVERBS = words_of(
+    "very too quite rather just only even still already again always often sometimes perhaps maybe almost more most "
+    "less least much well together apart away back forward forwards backwards nearby else ever never once twice now "
+    "today possibly probably likely slightly further farther closer overhead upward upwards downward downwards "
+    "indoors outdoors sideways alone ahead aside altogether somewhat"
 )
 FUNCTION_WORDS = PREPOSITIONS | _CONJUNCTIONS | _PRONOUNS | _AUXILIARIES | _ADVERBS
 
-VERBS_S = _words(
-    "shows depicts features contains includes displays captures presents portrays illustrates appears seems looks suggests "
-    "indicates adds creates gives makes provides sits stands walks rides holds wears plays runs flies eats drinks lies lays rests "
-    "hangs drives carries watches leans jumps sleeps waits talks uses takes gets goes comes stays keeps has puts pulls pushes "
-    "throws catches hits kicks swings reaches touches faces follows leads moves passes crosses covers surrounds fills overlooks "
-    "enjoys prepares serves cuts cooks reads writes smiles laughs poses stares gazes swims surfs skis skates climbs floats grows "
-    "shines points serves consists belongs occupies lines allows helps works remains extends stretches stops"
+VERBS_S = words_of(
+    "shows depicts features contains includes displays captures presents portrays illustrates appears seems looks "
+    "suggests indicates adds creates gives makes provides sits stands walks rides holds wears plays runs flies eats "
+    "drinks lies lays rests hangs drives carries watches leans jumps sleeps waits talks uses takes gets goes comes "
+    "stays keeps has puts pulls pushes throws catches hits kicks swings reaches touches faces follows leads moves "
+    "passes crosses covers surrounds fills overlooks enjoys prepares serves cuts cooks reads writes smiles laughs "
+    "poses stares gazes swims surfs skis skates climbs floats grows shines points consists belongs occupies lines "
+    "allows helps works remains extends stretches stops"
 )
-VERBS_BASE = _words(
-    "show depict feature contain include display appear seem look sit stand walk ride hold wear play run fly eat drink lie lay "
-    "rest hang drive carry watch lean jump sleep wait talk use take get go come stay keep put pull push throw catch hit reach face "
-    "follow move pass cover surround fill enjoy prepare smile laugh pose swim surf ski skate climb float grow"
+VERBS_BASE = words_of(
+    "show depict feature contain include display appear seem look sit stand walk ride hold wear play run fly eat "
+    "drink lie lay rest hang drive carry watch lean jump sleep wait talk use take get go come stay keep put pull push "
+    "throw catch hit reach face follow move pass cover surround fill enjoy prepare smile laugh pose swim surf ski "
+    "skate climb float grow"
 )
 # Past participles without -ed: after a noun they begin a clause (a cake made of), before it they describe it (a cut cake).
-PARTICIPLES = _words("made worn held seen shown lit set built cut hung torn broken driven written drawn known taken left spread kept")
-_NOUNS_IN_ED = _words("bed shed sled seed feed weed reed bunkbed flatbed moped biped red")
-_NOUNS_IN_ING = _words(
-    "building painting ceiling clothing railing ring king string wing evening morning earring dressing icing frosting awning swing "
-    "spring wedding crossing thing sling siding bedding drawing living dining parking swimming shopping sewing washing cutting "
-    "baking paddling rolling stuffing filling topping pudding herring lightning plumbing paneling roofing sibling duckling "
-    "sapling dumpling bowling"
+PARTICIPLES = words_of(
+    "made worn held seen shown lit set built cut hung torn broken driven written drawn known taken left spread kept"
 )
-_NOUNS_IN_LY = _words("family butterfly fly jelly belly lily bully ally dragonfly firefly assembly trolley")
+_NOUNS_IN_ED = words_of("bed shed sled seed feed weed reed bunkbed flatbed moped biped red")
+_NOUNS_IN_ING = words_of(
+    "building painting ceiling clothing railing ring king string wing evening morning earring dressing icing frosting "
+    "awning swing spring wedding crossing thing sling siding bedding drawing living dining parking swimming shopping "
+    "sewing washing cutting baking paddling rolling stuffing filling topping pudding herring lightning plumbing "
+    "paneling roofing sibling duckling sapling dumpling bowling"
+)
+_NOUNS_IN_LY = words_of(
+    "family butterfly fly jelly belly lily bully ally dragonfly firefly assembly trolley"
+)
 
-_ADJECTIVES = _words(
+_ADJECTIVES = words_of(
     # colours
-    "red green blue yellow black white grey gray brown purple pink beige violet cyan magenta turquoise teal maroon navy golden "
-    "silver gold tan dark bright light pale colorful colourful multicolored multicoloured blonde blond "
+    "red green blue yellow black white grey gray brown purple pink beige violet cyan magenta turquoise teal maroon "
+    "navy golden silver gold tan dark bright light pale colorful colourful multicolored multicoloured blonde blond "
     # size, shape, age
-    "big small large little tiny huge giant enormous massive tall short long wide narrow thick thin slim round oval rectangular "
-    "triangular circular square flat curved straight deep shallow high low medium mini old young new ancient modern vintage antique "
-    "elderly adult full empty half open closed "
+    "big small large little tiny huge giant enormous massive tall short long wide narrow thick thin slim round oval "
+    "rectangular triangular circular square flat curved straight deep shallow high low medium mini old young new "
+    "ancient modern vintage antique elderly adult full empty half open closed "
     # material, state, pattern
-    "wooden metal metallic plastic leather paper concrete brick stone ceramic steel wool woolen cotton denim wet dry clean dirty "
-    "fresh ripe raw cold hot warm cool soft hard smooth rough shiny fluffy furry fuzzy lush grassy sandy snowy cloudy sunny rainy "
-    "rocky dusty rusty messy cozy cosy busy crowded quiet calm happy sad hungry sleepy lazy angry cute pretty beautiful lovely nice "
-    "good bad great delicious tasty juicy sweet fancy elegant simple plain stylish tidy neat heavy strong weak fast slow safe "
-    "social natural unique serene fun lively vibrant gentle majestic playful energetic medical thrilling peaceful "
-    "striped spotted checkered plaid floral patterned urban rural outdoor indoor professional casual formal public private electric "
-    "single double main same other different similar certain particular various extra additional whole entire upper lower inner "
-    "outer front rear central overall possible several such own favorite favourite bare clear blurry visible present available "
-    "nearby close distant parked seated male female"
+    "wooden metal metallic plastic leather paper concrete brick stone ceramic steel wool woolen cotton denim wet dry "
+    "clean dirty fresh ripe raw cold hot warm cool soft hard smooth rough shiny fluffy furry fuzzy lush grassy sandy "
+    "snowy cloudy sunny rainy rocky dusty rusty messy cozy cosy busy crowded quiet calm happy sad hungry sleepy lazy "
+    "angry cute pretty beautiful lovely nice good bad great delicious tasty juicy sweet fancy elegant simple plain "
+    "stylish tidy neat heavy strong weak fast slow safe social natural unique serene fun lively vibrant gentle "
+    "majestic playful energetic medical thrilling peaceful striped spotted checkered plaid floral patterned urban "
+    "rural outdoor indoor professional casual formal public private electric single double main same other different "
+    "similar certain particular various extra additional whole entire upper lower inner outer front rear central "
+    "overall possible several such own favorite favourite bare clear blurry visible present available nearby close "
+    "distant parked seated male female"
 )
-POSTPOSITIVE = _words("visible present available nearby close full different similar alone together high empty open distant")
+POSTPOSITIVE = words_of(
+    "visible present available nearby close full different similar alone together high empty open distant"
+)
 # Adjectives that are nouns when nothing follows them: an orange, a light, a square.
-_NOUNS_TOO = _words("orange light square glass gold silver paper brick stone adult female male metal plastic leather oval round tan front")
+_NOUNS_TOO = words_of(
+    "orange light square glass gold silver paper brick stone adult female male metal plastic leather oval round tan "
+    "front"
+)
 _ADJECTIVE = re.compile(r"(?:ful|ous|ive|able|ible|ish|less|ic|ical|like)$")
-_NOUNS_LIKE_ADJECTIVES = _words(
-    "table vegetable cable dish fish radish brush picnic traffic music mosaic ceramic fabric clinic attic comic mechanic "
-    "detective bicycle constable starfish goldfish catfish jellyfish swordfish relish rubbish polish finish handful mouthful bible "
-    "native octopus hive olive drive dive critic public arctic garlic tunic"
+_NOUNS_LIKE_ADJECTIVES = words_of(
+    "table vegetable cable dish fish radish brush picnic traffic music mosaic ceramic fabric clinic attic comic "
+    "mechanic detective bicycle constable starfish goldfish catfish jellyfish swordfish relish rubbish polish finish "
+    "handful mouthful bible native octopus hive olive drive dive critic public arctic garlic tunic"
 )
 
 
@@ -125,24 +139,27 @@ def is_adverb(word: str) -> bool:
 
 # fmt: off
 _IRREGULAR = {
-    "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose", "feet": "foot",
-    "teeth": "tooth", "oxen": "ox", "knives": "knife", "wolves": "wolf", "leaves": "leaf", "shelves": "shelf", "loaves": "loaf",
-    "scarves": "scarf", "calves": "calf", "halves": "half", "wives": "wife", "thieves": "thief", "elves": "elf", "hooves": "hoof",
-    "cacti": "cactus", "movies": "movie", "cookies": "cookie", "ties": "tie", "pies": "pie", "zombies": "zombie",
-    "brownies": "brownie", "hoodies": "hoodie", "smoothies": "smoothie", "selfies": "selfie", "veggies": "veggie",
-    "shoes": "shoe", "horseshoes": "horseshoe", "snowshoes": "snowshoe", "toes": "toe", "canoes": "canoe", "headaches": "headache",
-    "axes": "axe", "lenses": "lens", "moustaches": "moustache", "buses": "bus", "gases": "gas", "dice": "die", "avocadoes": "avocado",
-    "taxis": "taxi", "policemen": "policeman", "firemen": "fireman", "fishermen": "fisherman", "snowmen": "snowman", "businessmen": "businessman",
+    "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose",
+    "feet": "foot", "teeth": "tooth", "oxen": "ox", "knives": "knife", "wolves": "wolf", "leaves": "leaf",
+    "shelves": "shelf", "loaves": "loaf", "scarves": "scarf", "calves": "calf", "halves": "half", "wives": "wife",
+    "thieves": "thief", "elves": "elf", "hooves": "hoof", "cacti": "cactus", "movies": "movie", "cookies": "cookie",
+    "ties": "tie", "pies": "pie", "zombies": "zombie", "brownies": "brownie", "hoodies": "hoodie",
+    "smoothies": "smoothie", "selfies": "selfie", "veggies": "veggie", "shoes": "shoe", "horseshoes": "horseshoe",
+    "snowshoes": "snowshoe", "toes": "toe", "canoes": "canoe", "headaches": "headache", "axes": "axe",
+    "lenses": "lens", "moustaches": "moustache", "buses": "bus", "gases": "gas", "dice": "die",
+    "avocadoes": "avocado", "taxis": "taxi", "policemen": "policeman", "firemen": "fireman", "fishermen": "fisherman",
+    "snowmen": "snowman", "businessmen": "businessman",
 }
-_NO_PLURAL = _words(
-    "sheep deer fish scissors pants jeans shorts sunglasses eyeglasses trousers binoculars clothes goggles tongs pajamas pyjamas "
-    "leggings headquarters series species aircraft bus gas lens canvas atlas iris tennis grass glass dress cross moss bass brass "
-    "mattress compass cutlass chess class christmas pancreas circus cactus octopus walrus hippopotamus campus virus platypus "
-    "surroundings skis"
+_NO_PLURAL = words_of(
+    "sheep deer fish scissors pants jeans shorts sunglasses eyeglasses trousers binoculars clothes goggles tongs "
+    "pajamas pyjamas leggings headquarters series species aircraft bus gas lens canvas atlas iris tennis grass glass "
+    "dress cross moss bass brass mattress compass cutlass chess class christmas pancreas circus cactus octopus walrus "
+    "hippopotamus campus virus platypus surroundings skis"
 )
 # fmt: on
-_PLURAL_ONLY = _words(
-    "scissors pants jeans shorts sunglasses eyeglasses trousers binoculars clothes goggles tongs pajamas pyjamas leggings skis"
+_PLURAL_ONLY = words_of(
+    "scissors pants jeans shorts sunglasses eyeglasses trousers binoculars clothes goggles tongs pajamas pyjamas "
+    "leggings skis"
 )
 
 

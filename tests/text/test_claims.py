@@ -138,7 +138,9 @@ def test_a_yes_to_another_question_claims_nothing_by_itself() -> None:
     assert claims("Is the ring red?", "Yes.") == []
 
 
-@pytest.mark.parametrize(("answer", "verdict"), [("Yes", True), ("No, it is blue.", False), ("Notably, a ring.", None), ("", None)])
+@pytest.mark.parametrize(
+    ("answer", "verdict"), [("Yes", True), ("No, it is blue.", False), ("Notably, a ring.", None), ("", None)]
+)
 def test_says_yes(answer: str, verdict: bool | None) -> None:
     assert says_yes(answer) is verdict
 

@@ -40,7 +40,8 @@ def session(path: Path) -> InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise BundleError(f"{path}: onnxruntime cannot load the graph ({str(error).splitlines()[0]}).",
-                          hint="Copy the bundle again, or export it again; an old onnxruntime may not know its opset.") from None  # fmt: skip
+                          hint="Copy the bundle or export it again; an old onnxruntime may not know its opset.",
+                          ) from None  # fmt: skip
 
 
 def names_of(graph: InferenceSession, path: Path, inputs: set[str], outputs: set[str]) -> None:

@@ -80,7 +80,8 @@ class OnnxEngine:
             self._decoder.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise BackendError(f"The decoder graph failed ({str(error).splitlines()[0]}).",
-                               hint="Out of memory, or a graph that this onnxruntime does not run: export it again.") from None  # fmt: skip
+                               hint="Out of memory, or a graph that this onnxruntime does not run: export it again.",
+                               ) from None  # fmt: skip
         logits, *grown = binding.get_outputs()
         return logits.numpy()[0].astype(np.float32, copy=False), grown
 

@@ -15,7 +15,9 @@ _THERE = re.compile(r"\b(there)\s+(is|are)\s*$", re.IGNORECASE)
 _TAIL = re.compile(r"(?:,?\s+)(?:with|next to|near|beside|behind|under|on|above|below|by|and)\s+$", re.IGNORECASE)
 _PRONOUN = re.compile(r"\s*(?:it|its|they|their|these|those|both|this)\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:the|this|that|these|those|its|his|her|their)\s+", re.IGNORECASE)
-_PLURAL_START = re.compile(r"^(?:two|three|four|five|six|seven|eight|nine|ten|several|some|many|few|\d{2,}|[2-9])\b", re.IGNORECASE)
+_PLURAL_START = re.compile(
+    r"^(?:two|three|four|five|six|seven|eight|nine|ten|several|some|many|few|\d{2,}|[2-9])\b", re.IGNORECASE
+)
 
 
 def without(text: str, claims: Sequence[Claim], wrong: Sequence[Claim]) -> str:
