@@ -150,13 +150,13 @@ _IRREGULAR = {
     "avocadoes": "avocado", "taxis": "taxi", "policemen": "policeman", "firemen": "fireman", "fishermen": "fisherman",
     "snowmen": "snowman", "businessmen": "businessman",
 }
+# fmt: on
 _NO_PLURAL = words_of(
     "sheep deer fish scissors pants jeans shorts sunglasses eyeglasses trousers binoculars clothes goggles tongs "
     "pajamas pyjamas leggings headquarters series species aircraft bus gas lens canvas atlas iris tennis grass glass "
     "dress cross moss bass brass mattress compass cutlass chess class christmas pancreas circus cactus octopus walrus "
     "hippopotamus campus virus platypus surroundings skis"
 )
-# fmt: on
 _PLURAL_ONLY = words_of(
     "scissors pants jeans shorts sunglasses eyeglasses trousers binoculars clothes goggles tongs pajamas pyjamas "
     "leggings skis"

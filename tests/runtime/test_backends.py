@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -202,6 +203,24 @@ def test_many_questions_and_pictures_do_not_exhaust_the_engine(model: Model, tmp
         Image.new("RGB", (96, 96), (shade * 10, 0, 0)).save(path)
         next(model.respond(path, QUESTION, Options(max_tokens=2)), None)
     assert len(model._prefixes) <= 4
+
+
+def test_llamacpp_frees_a_model_that_nobody_closed_and_survives_a_stream_that_outlives_it(
+    loadable: Callable[[str], Path],
+) -> None:
+    model = Model.load(loadable("llamacpp"))
+    stream, release = model.engine.open(), model.engine._release
+    model.close()
+    model.close()
+    with pytest.raises(BackendError, match="closed"):
+        stream.feed([5])
+    with pytest.raises(BackendError, match="closed"):
+        model.engine.open()
+    stream.close()
+    assert not release.alive
+    forgotten = Model.load(loadable("llamacpp")).engine._release
+    gc.collect()
+    assert not forgotten.alive
 
 
 def test_llamacpp_says_when_streams_run_out(loadable: Callable[[str], Path]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
+from edgereverie.data.scenes import wording
+from edgereverie.data.scenes.world import SHAPES, make_scene
 from edgereverie.text.claims import asked_object, claims, mentions, says_yes
 from edgereverie.text.english import singular
 
@@ -84,6 +88,22 @@ def test_a_mention_stands_where_it_says(sentence: str) -> None:
     for mention in mentions(sentence):
         assert sentence[mention.start : mention.end] == mention.text
         assert singular(mention.text.lower().split()[-1]) in (mention.subject.split()[-1], mention.text.lower().split()[-1])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_wording_of_a_drawn_scene_is_read_right(seed: int) -> None:
+    """Captions name all their things and nothing else; reasons against an answer name the thing that is not there as denied."""
+    rng = Random(seed)
+    scene = make_scene(f"claims-{seed}", 0.5)
+    there = {thing.shape for thing in scene.things}
+    for caption in (wording.caption_full, wording.caption_short, wording.caption_names):
+        text = caption(scene.things, rng)
+        assert {mention.subject for mention in mentions(text)} == there, text
+    absent = rng.choice([shape for shape in SHAPES if shape not in there])
+    asked = wording.exists(scene, absent, rng)
+    assert [(m.subject, m.present) for m in claims(asked.question, asked.answer)] == [(absent, False)], asked.answer
+    assert (absent, True) in [(m.subject, m.present) for m in claims(asked.question, asked.confusing)], asked.confusing
+    assert {mention.subject for mention in mentions(asked.why)} == there, asked.why
 
 
 def test_places_count_from_the_beginning_of_the_whole_answer() -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -48,7 +49,8 @@ class LlamaEngine:
 
         _quieten(lib)
         self._lib = lib
-        self._model = self._context = self._batches = None
+        self._owned: list[tuple[Callable[[Any], None], Any]] = []
+        self._release = weakref.finalize(self, _free, self._owned)
         self.context = bundle.context
         self.image_token = _onnx.image_token(bundle)
         path = bundle.file("model")
@@ -58,6 +60,7 @@ class LlamaEngine:
             raise BackendError(f"{path}: llama.cpp cannot load the model ({_reason()}).",
                                hint="The file is damaged or its architecture is unknown to this llama.cpp: copy it again, or "
                                     "pip install --upgrade llama-cpp-python.")  # fmt: skip
+        self._owned.append((lib.llama_model_free, self._model))
         try:
             self.vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(self._model))
             self.width = lib.llama_model_n_embd_inp(self._model)
@@ -84,10 +87,12 @@ class LlamaEngine:
         if not self._context:
             raise BackendError(f"llama.cpp cannot make a context of {self.context:,} tokens ({_reason()}).",
                                hint="Probably too little memory: export the bundle with a shorter context.")  # fmt: skip
+        self._owned.append((lib.llama_free, self._context))
         self._memory = lib.llama_get_memory(self._context)
         size = settings.n_batch
         # One batch for token ids and one for embeddings: llama.cpp takes either in a call, never both.
         self._batches = (lib.llama_batch_init(size, 0, 1), lib.llama_batch_init(size, self.width, 1))
+        self._owned += [(lib.llama_batch_free, batch) for batch in self._batches]
         self._size = size
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
@@ -97,24 +102,18 @@ class LlamaEngine:
         return LlamaStream(self, self._take(), 0)
 
     def close(self) -> None:
-        """Free context and model. Harmless when done twice."""
-        for batch in self._batches or ():
-            self._lib.llama_batch_free(batch)
-        if self._context:
-            self._lib.llama_free(self._context)
-        if self._model:
-            self._lib.llama_model_free(self._model)
-        self._model = self._context = self._batches = self._vision = None
+        """Free context and model now, not when the last stream is forgotten. Harmless when done twice."""
+        self._release()
 
     def _take(self) -> int:
-        if self._context is None:
+        if not self._release.alive:
             raise BackendError("The model is closed.", hint="Load it again.")
         if not self._free:
             raise CacheFull(f"All {_STREAMS} token streams are in use.", hint="Close streams that are no longer needed.")
         return self._free.pop()
 
     def _give_back(self, sequence: int) -> None:
-        if self._context is not None:
+        if self._release.alive:
             self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
             self._free.append(sequence)
 
@@ -204,7 +203,7 @@ class LlamaStream:
     __del__ = close
 
     def _assert_open(self) -> None:
-        if self.sequence < 0:
+        if self.sequence < 0 or not self.engine._release.alive:
             raise BackendError("This stream is closed.", hint="Open a new one.")
 
 
@@ -218,6 +217,13 @@ def _runs(pictures: np.ndarray, size: int) -> Iterator[tuple[int, int, bool]]:
     for begin, end in pairwise(borders):
         for start in range(begin, end, size):
             yield start, min(start + size, end), bool(pictures[start])
+
+
+def _free(owned: list[tuple[Callable[[Any], None], Any]]) -> None:
+    """Give back what was taken, the last first."""
+    while owned:
+        give_back, thing = owned.pop()
+        give_back(thing)
 
 
 def _quieten(lib: Any) -> None:
