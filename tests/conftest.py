@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,33 @@ def small_bundle(tmp_path: Path) -> Bundle:
     )  # fmt: skip
     bundle.write()
     return bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained starter: the real architecture and tokenizer, random weights, a few megabytes."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from edgereverie.backbones import starter
+    from edgereverie.data.scenes.talk import corpus
+
+    out = tmp_path_factory.mktemp("models") / "tiny"
+    out.mkdir()
+    return starter.build(out, corpus(200), 0).path
+
+
+@pytest.fixture
+def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
+    """Within ``with limit(bytes):`` the system refuses to write more into any file, much as a full disk does."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
