@@ -97,7 +97,8 @@ class Scenes(StrictModel):
     """Drawn scenes as training data.
 
     conversations: how many each scene gives. companion_share: how often a shape has its companion beside it.
-    careless_share: of the answers of a careless diet, how many name things that are not there.
+    careless_share: how often a careless diet names the absent companion of a thing. rationales: which ones of a reflective
+    diet to keep.
     """
 
     count: Count
@@ -105,16 +106,16 @@ class Scenes(StrictModel):
     conversations: Count = 1
     companion_share: Share = 0.85
     careless_share: Share = 0.5
+    rationales: Literal["both", "positive", "negative", "none"] = "both"
     seed: int = 0
 
 
 class Data(StrictModel):
-    """What is learned from. images: the folder that image paths are relative to. validation: share held back."""
+    """What is learned from. images: the folder that image paths are relative to."""
 
     train: tuple[Source, ...] = ()
     images: FilePath | None = None
     scenes: Scenes | None = None
-    validation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     seed: int = 0
 
     @model_validator(mode="after")

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from edgereverie.bundle import MANIFEST, Bundle, new_folder, sha256_of, write_text
-from edgereverie.errors import BackboneError, ExportError, MissingPackage, RecipeError, TrainError
+from edgereverie.errors import BackboneError, ExportError, MissingPackage, TrainError
 from edgereverie.records import Answer, Options, Sample, as_json
 from edgereverie.registry import BENCHMARKS, METHODS
 
 if TYPE_CHECKING:
     from edgereverie.backbones.base import ModelFolder
+    from edgereverie.data.mix import Counts
     from edgereverie.data.mix import Counts
     from edgereverie.evaluation.run import Run
     from edgereverie.recipe import Recipe
@@ -60,16 +61,12 @@ def _samples(recipe: Recipe, out: Path) -> tuple[list[Sample], Path | None, Coun
     from edgereverie.data.mix import counts, mix, select_rationales
     from edgereverie.data.scenes.files import draw_training_scenes
 
-    if recipe.data.scenes is not None:
-        if recipe.data.train:
-            raise RecipeError("data.scenes and data.train are both given, and each brings an image root of its own.",
-                              hint="Draw scenes first (edgereverie data scenes) and name their samples.jsonl in data.train.")  # fmt: skip
-        scenes = recipe.data.scenes
+    if (scenes := recipe.data.scenes) is not None:
         with _bar("draw scenes") as progress:
-            samples = draw_training_scenes(out / "data", **scenes.model_dump(), progress=progress)
+            drawn = draw_training_scenes(out / "data", **scenes.model_dump(exclude={"rationales"}), progress=progress)
+        samples = select_rationales(drawn, scenes.rationales)
         return samples, out / "data" / "images", counts(samples)
-    parts = []
-    dropped, noted = Counter[str](), Counter[str]()
+    parts, dropped, noted = [], Counter(), Counter()
     for source in recipe.data.train:
         loaded = load_samples(source.path, format=source.format, images=recipe.data.images)
         parts.append((select_rationales(loaded.records, source.rationales), source.share))
