@@ -1,0 +1,107 @@
+"""Reflective tuning of the starter, over seeds: before, after, and after export; and which rationales it owes that to.
+
+    python benchmarks/reflective.py tune   --out runs/benchmark --seeds 0 1 2
+    python benchmarks/reflective.py ablate --out runs/benchmark --seeds 0 1 2
+
+``tune`` trains the recipe starter/reverie with each seed, merges, exports Q8_0 GGUF and fp32 and int8 ONNX, and asks all of
+them POPE and CHAIR on held-out scenes that no seed has seen. ``ablate`` trains four arms with equal data and steps: answers
+only, with positive rationales, with negative ones, with both, and measures each in PyTorch. Both resume where they were
+stopped; two to five minutes per seed and arm on two cores. Results: benchmarks/results/{tune,ablate}.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean, stdev
+
+from edgereverie import stages
+from edgereverie.bundle import Bundle, write_text
+from edgereverie.evaluation.report import report_run
+from edgereverie.recipe import load_recipe
+
+PROFILES = ("gguf-q8-0", "onnx-fp32", "onnx-int8")
+ARMS = {"none": "answers only", "positive": "+ positive rationales", "negative": "+ negative rationales", "both": "+ both"}
+SHOWN = {
+    "pope/adversarial/accuracy": "POPE adv. accuracy", "pope/adversarial/f1": "F1", "pope/adversarial/yes_ratio": "yes ratio",
+    "pope/popular/accuracy": "popular acc.", "pope/random/accuracy": "random acc.",
+    "chair/chair_i": "CHAIR_i", "chair/chair_s": "CHAIR_s", "chair/recall": "recall",
+}  # fmt: skip
+RESULTS = Path(__file__).parent / "results"
+
+
+def heldout(out: Path) -> Path:
+    data = out / "heldout"
+    return data if data.is_dir() else stages.draw_scenes(data, train=500, heldout=200, seed=4242, companion_share=0.7)
+
+
+def measure(path: str, label: str, data: Path, out: Path) -> dict[str, object]:
+    """Scores by metric, with the 95 % interval of each."""
+    with stages.open_model(path) as model:
+        runs = stages.run_benchmarks(model, data, ("pope", "chair"), limit=None, guard="none", journal=out / "answers", label=label)
+        column = report_run(label, runs, backend=model.engine.backend, artefact=stages.artefact(model))
+    return {"label": label, "artefact": column.artefact, "questions": column.n, "counts": dict(column.counts),
+            "scores": {score.metric: [score.value, score.low, score.high] for score in column.scores}}  # fmt: skip
+
+
+def trained(arm: str, seed: int, out: Path) -> Path:
+    """The merged model of one arm and seed."""
+    settings = [f"name={arm}-{seed}", f"train.seed={seed}", f"data.scenes.seed={100 + seed}", f"data.scenes.rationales={arm}"]
+    run = out / f"{arm}-{seed}"
+    adapter = stages.train(load_recipe("starter/reverie", settings), run)
+    merged = run / "merged"
+    return merged if merged.is_dir() else stages.merge(adapter, merged)
+
+
+def tune(out: Path, seeds: list[int]) -> dict[str, object]:
+    data = heldout(out)
+    columns: dict[str, list[dict[str, object]]] = {"starter": [measure("starter", "starter", data, out)]}
+    parity: dict[str, object] = {}
+    for seed in seeds:
+        merged = trained("both", seed, out)
+        columns.setdefault("tuned, PyTorch", []).append(measure(str(merged), f"tuned-{seed}", data, out))
+        for profile, bundle in zip(PROFILES, stages.export(merged, PROFILES, out / f"both-{seed}" / "bundles"), strict=True):
+            columns.setdefault(f"tuned, {profile}", []).append(measure(str(bundle), f"{profile}-{seed}", data, out))
+            parity[f"{profile}, seed {seed}"] = dict(Bundle.load(bundle).parity)
+    return {"columns": columns, "parity": parity}
+
+
+def ablate(out: Path, seeds: list[int]) -> dict[str, object]:
+    data = heldout(out)
+    columns = {"starter": [measure("starter", "starter", data, out)]}
+    for arm, title in ARMS.items():
+        for seed in seeds:
+            path = str(trained(arm, seed, out))
+            columns.setdefault(title, []).append(measure(path, f"{arm}-{seed}", data, out))
+    return {"columns": columns}
+
+
+def table(columns: dict[str, list[dict[str, object]]]) -> str:
+    """Markdown: mean over seeds, with the standard deviation where there are several."""
+    rows = ["| | " + " | ".join(SHOWN.values()) + " |", "|---|" + "---|" * len(SHOWN)]
+    for title, runs in columns.items():
+        cells = []
+        for metric in SHOWN:
+            values = [run["scores"][metric][0] for run in runs]
+            spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
+            cells.append(f"{100 * mean(values):.1f}{spread}")
+        rows.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("tune", "ablate"))
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    chosen = parser.parse_args()
+    result = (tune if chosen.what == "tune" else ablate)(chosen.out, chosen.seeds)
+    result |= {"seeds": chosen.seeds, "versions": stages.versions(), "recipe": "starter/reverie"}
+    RESULTS.mkdir(exist_ok=True)
+    write_text(RESULTS / f"{chosen.what}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(table(result["columns"]))
+
+
+if __name__ == "__main__":
+    main()
