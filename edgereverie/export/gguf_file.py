@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +27,9 @@ class Placed:
     type: GGMLQuantizationType
 
 
-def weight_type(shape: tuple[int, ...], wanted: GGMLQuantizationType, fallback: GGMLQuantizationType) -> GGMLQuantizationType:
+def weight_type(
+    shape: tuple[int, ...], wanted: GGMLQuantizationType, fallback: GGMLQuantizationType
+) -> GGMLQuantizationType:
     """``wanted`` for matrices whose rows fill its blocks, ``fallback`` for other matrices, F32 for vectors."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -37,7 +39,12 @@ def weight_type(shape: tuple[int, ...], wanted: GGMLQuantizationType, fallback: 
 
 
 def write_gguf(
-    path: Path, arch: str, describe: Callable[[GGUFWriter], None], placed: list[Placed], weights: Weights, progress: Progress
+    path: Path,
+    arch: str,
+    describe: Callable[[GGUFWriter], None],
+    placed: list[Placed],
+    weights: Weights,
+    progress: Progress,
 ) -> None:
     """Write ``path``. describe adds the metadata. Raises ExportError when a weight is missing, misshapen or overflows."""
     from gguf import GGUFWriter
@@ -66,12 +73,16 @@ def write_gguf(
 def _encoded(values: np.ndarray, tensor: Placed) -> np.ndarray:
     from gguf import GGMLQuantizationType, quants
 
-    if tensor.type == GGMLQuantizationType.F16 and (peak := float(np.abs(values).max())) > float(np.finfo(np.float16).max):
+    if tensor.type == GGMLQuantizationType.F16 and (peak := float(np.abs(values).max())) > float(
+        np.finfo(np.float16).max
+    ):
         raise ExportError(f"{tensor.source} reaches {peak:.3g}, more than F16 holds.", hint="Export it as BF16 or F32.")
     return quants.quantize(values, tensor.type).view(np.uint8)
 
 
-def check_complete(weights: Weights, placed: list[Placed], prefixes: tuple[str, ...], unused: Mapping[str, Any] | tuple = ()) -> None:
+def check_complete(
+    weights: Weights, placed: list[Placed], prefixes: tuple[str, ...], unused: tuple[str, ...] = ()
+) -> None:
     """Raise ExportError when the folder holds weights that no tensor of the file takes: nothing is dropped in silence."""
     taken = {tensor.source for tensor in placed} | set(unused)
     left = [name for prefix in prefixes for name in weights.names(prefix) if name not in taken]

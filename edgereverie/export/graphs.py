@@ -59,7 +59,9 @@ def load_vision(folder: ModelFolder, weights: Weights) -> nn.Module:
         owner = module.get_submodule(name.rpartition(".")[0])
         values = torch.from_numpy(weights.array(stable))
         if values.shape != parameters[name].shape:
-            raise ExportError(f"{weights.folder}: {stable} has shape {tuple(values.shape)}, config.json says {tuple(parameters[name].shape)}.")
+            found, expected = tuple(values.shape), tuple(parameters[name].shape)
+            raise ExportError(f"{weights.folder}: {stable} has shape {found}, config.json says {expected}.",
+                              hint="Take config.json and the weights from the same model.")  # fmt: skip
         setattr(owner, name.rpartition(".")[2], nn.Parameter(values, requires_grad=False))
     for name, buffer in list(module.named_buffers()):
         # The only buffers are position counters.
@@ -116,7 +118,9 @@ def decoder_graph(model: nn.Module) -> onnx.ModelProto:
             super().__init__()
             self.language_model, self.lm_head = model.model.language_model, model.lm_head
 
-        def forward(self, inputs_embeds: Any, attention_mask: Any, position_ids: Any, past: list[Any]) -> tuple[Any, ...]:
+        def forward(
+            self, inputs_embeds: Any, attention_mask: Any, position_ids: Any, past: list[Any]
+        ) -> tuple[Any, ...]:
             cache = DynamicCache(ddp_cache_data=[(past[2 * i], past[2 * i + 1]) for i in range(layers)])
             hidden = self.language_model(
                 inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids,
@@ -153,7 +157,11 @@ def to_onnx(
     import torch
 
     def dynamic(named: Any) -> Any:
-        return [dynamic(one) for one in named] if isinstance(named, list) else {axis: torch.export.Dim.DYNAMIC for axis in named}
+        return (
+            [dynamic(one) for one in named]
+            if isinstance(named, list)
+            else {axis: torch.export.Dim.DYNAMIC for axis in named}
+        )
 
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -213,7 +221,9 @@ def quiet() -> Iterator[None]:
 
     Errors come as exceptions all the same.
     """
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo")]
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -49,16 +49,24 @@ def check_mmproj(config: Mapping[str, Any]) -> None:
     }
     for key, (value, known) in found.items():
         if value not in known:
-            raise ExportError(f"config.json: {key} is {value!r}; a GGUF can carry {' or '.join(known)}.", hint="Export this model as ONNX.")
+            raise ExportError(
+                f"config.json: {key} is {value!r}; a GGUF can carry {' or '.join(known)}.",
+                hint="Export this model as ONNX.",
+            )
     if not isinstance(config["vision_feature_layer"], int):
-        raise ExportError("config.json: vision_feature_layer lists several layers; a GGUF can carry one.", hint="Export this model as ONNX.")
+        raise ExportError(
+            "config.json: vision_feature_layer lists several layers; a GGUF can carry one.",
+            hint="Export this model as ONNX.",
+        )
     if vision["intermediate_size"] == vision["hidden_size"]:
         # llama.cpp tells swapped old files by the width of ffn_down's input, and would swap these.
         raise ExportError("config.json: the tower's intermediate_size equals its hidden_size, which llama.cpp misreads.",
                           hint="Export this model as ONNX.")  # fmt: skip
 
 
-def write_mmproj(path: Path, config: Mapping[str, Any], image: ImageSpec, weights: Weights, name: str, progress: Progress) -> None:
+def write_mmproj(
+    path: Path, config: Mapping[str, Any], image: ImageSpec, weights: Weights, name: str, progress: Progress
+) -> None:
     """Write the mmproj: matrices F16, norms, biases, class and position embeddings F32."""
     placed = _placed(config, weights)
     check_complete(weights, placed, ("vision.", "projector."), _LEFT_OUT)
@@ -105,7 +113,11 @@ def _placed(config: Mapping[str, Any], weights: Weights) -> list[Placed]:
     ]
     for layer in range(vision["num_hidden_layers"]):
         for theirs, ours in _LAYER.items():
-            shape = (wide,) if "norm" in theirs else (inner, wide) if ours == "ffn_up" else (wide, inner) if ours == "ffn_down" else (wide, wide)
+            shape = (
+                (wide,)
+                if "norm" in theirs
+                else {"ffn_up": (inner, wide), "ffn_down": (wide, inner)}.get(ours, (wide, wide))
+            )
             found += _pair(f"v.blk.{layer}.{ours}", f"vision.encoder.layers.{layer}.{theirs}", shape, f16)
     for number, (ours, shape) in {"linear_1": ("mm.0", (text, wide)), "linear_2": ("mm.2", (text, text))}.items():
         bias = f"projector.{number}.bias" in weights

@@ -18,7 +18,9 @@ from edgereverie.export.base import ParityBound
 if TYPE_CHECKING:
 
     class Stream(Protocol):
-        def feed(self, ids: Sequence[int], features: np.ndarray | None = None, *, logits: str = "last") -> np.ndarray: ...
+        def feed(
+            self, ids: Sequence[int], features: np.ndarray | None = None, *, logits: str = "last"
+        ) -> np.ndarray: ...
 
         def close(self) -> None: ...
 
@@ -104,7 +106,9 @@ def compare(reference: Engine, exported: Engine, cases: Sequence[Case], bound: P
     )  # fmt: skip
 
 
-def _run(engine: Engine, ids: Sequence[int], pixels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
+def _run(
+    engine: Engine, ids: Sequence[int], pixels: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
     """Logits at every position (float64), the picture's features, and the greedy continuation."""
     features = None if pixels is None else engine.encode(pixels)
     stream = engine.open()
@@ -142,5 +146,7 @@ def _faults(max_logit_diff: float, top1: float, bound: ParityBound) -> tuple[str
     elif bound.max_logit_diff is not None and max_logit_diff > bound.max_logit_diff:
         found.append(f"Logits differ by up to {max_logit_diff:.3g}; the profile allows {bound.max_logit_diff:g}.")
     if top1 < bound.min_top1:
-        found.append(f"The most likely token is the same at {top1:.1%} of positions; the profile asks for {bound.min_top1:.1%}.")
+        found.append(
+            f"The most likely token is the same at {top1:.1%} of positions; the profile asks for {bound.min_top1:.1%}."
+        )
     return tuple(found)

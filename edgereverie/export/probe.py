@@ -17,7 +17,9 @@ def draw_probe(spec: ImageSpec) -> Image.Image:
     """A picture of ``spec.size`` squared, always the same: a gradient, so that no two patches are equal, and shapes."""
     side, rng = spec.size, Random("probe image")
     ramp = np.linspace(0, 255, side)
-    pixels = np.stack([np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side)), np.full((side, side), 96.0)], axis=-1)
+    pixels = np.stack(
+        [np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side)), np.full((side, side), 96.0)], axis=-1
+    )
     picture = Image.fromarray(pixels.astype(np.uint8))
     pen = ImageDraw.Draw(picture)
     for index in range(_SHAPES):

@@ -60,7 +60,8 @@ def quantise(source: Path, out: Path, quantization: str, threads: int = 0) -> No
         status = llama.llama_model_quantize(str(source).encode(), str(out).encode(), ctypes.byref(params))
     if status != 0:
         out.unlink(missing_ok=True)
-        raise ExportError(f"llama.cpp could not quantize to {quantization} (status {status}): {' '.join(lines[-3:]) or 'no reason given'}",
+        reason = " ".join(lines[-3:]) or "no reason given"
+        raise ExportError(f"llama.cpp could not quantize to {quantization} (status {status}): {reason}",
                           hint="Is the disk full? Otherwise try gguf-q8-0, which does not need llama.cpp.")  # fmt: skip
 
 

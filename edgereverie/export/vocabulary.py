@@ -51,7 +51,7 @@ def read_vocabulary(data: dict[str, Any], rows: int, chat: ChatFormat) -> Vocabu
 
     model = data["model"]
     if model.get("type") != "BPE" or not model.get("byte_fallback"):
-        raise ExportError(f"The tokenizer is {model.get('type')!r} without byte fallback; GGUF's 'llama' vocabulary cannot hold it.",
+        raise ExportError(f"The tokenizer is {model.get('type')!r} without byte fallback, which GGUF's 'llama' kind needs.",
                           hint="Export this model as ONNX.")  # fmt: skip
     vocabulary: dict[str, int] = model["vocab"]
     added = {token["id"]: token for token in data["added_tokens"]}
@@ -74,7 +74,9 @@ def read_vocabulary(data: dict[str, Any], rows: int, chat: ChatFormat) -> Vocabu
             scores[i], types[i] = 0.0, int(TokenType.BYTE)
     if model.get("unk_token") in vocabulary:
         types[vocabulary[model["unk_token"]]] = int(TokenType.UNKNOWN)
-    controls = [token for token in added.values() if token["content"] in chat.control and token["content"].startswith("<|")]
+    controls = [
+        token for token in added.values() if token["content"] in chat.control and token["content"].startswith("<|")
+    ]
     return Vocabulary(
         tokens=[token.encode() for token in tokens], scores=scores, types=types, space_prefix=_prefixes_each_stretch(data),
         strip_right=sum(token["rstrip"] for token in controls) * 2 > len(controls), begins=_begins(data),
@@ -98,7 +100,8 @@ def _prefixes_each_stretch(data: dict[str, Any]) -> bool:
     parts = [data.get("normalizer") or {}, data.get("pre_tokenizer") or {}]
     flat = [inner for part in parts for inner in (part.get("normalizers") or part.get("pretokenizers") or [part])]
     return any(
-        part.get("type") == "Prepend" or (part.get("type") == "Metaspace" and part.get("prepend_scheme", "always") == "always")
+        part.get("type") == "Prepend"
+        or (part.get("type") == "Metaspace" and part.get("prepend_scheme", "always") == "always")
         for part in flat
     )
 
@@ -106,7 +109,9 @@ def _prefixes_each_stretch(data: dict[str, Any]) -> bool:
 def _begins(data: dict[str, Any]) -> bool:
     processor = data.get("post_processor") or {}
     steps = processor.get("processors", [processor])
-    return any("SpecialToken" in step.get("single", [{}])[0] for step in steps if step.get("type") == "TemplateProcessing")
+    return any(
+        "SpecialToken" in step.get("single", [{}])[0] for step in steps if step.get("type") == "TemplateProcessing"
+    )
 
 
 def probe_texts(chat: ChatFormat) -> dict[str, list[str]]:

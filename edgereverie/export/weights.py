@@ -80,17 +80,21 @@ class Weights:
         """The tensor as float32. Raises ExportError when it holds NaN or infinity."""
         entry = self._entry(name)
         raw = np.memmap(entry.file, dtype=entry.dtype, mode="r", offset=entry.offset, shape=entry.shape)
-        if entry.bfloat16:
-            values = (raw.astype(np.uint32) << 16).view(np.float32)
-        else:
-            values = np.array(raw, dtype=np.float32)
+        # A bfloat16 is the upper half of a float32; numpy has no type for it.
+        values = (raw.astype(np.uint32) << 16).view(np.float32) if entry.bfloat16 else np.array(raw, dtype=np.float32)
         if not np.isfinite(values).all():
-            raise ExportError(f"{entry.file}: the weight {name} holds NaN or infinity.", hint="The training diverged; merge an earlier checkpoint.")
+            raise ExportError(
+                f"{entry.file}: the weight {name} holds NaN or infinity.",
+                hint="The training diverged; merge an earlier checkpoint.",
+            )
         return values
 
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:
-            raise ExportError(f"{self.folder}: the weights lack {name}.", hint="config.json and the weights must be of the same model.")
+            raise ExportError(
+                f"{self.folder}: the weights lack {name}.",
+                hint="config.json and the weights must be of the same model.",
+            )
         return self._entries[name]
 
     def _read_header(self, file: Path) -> None:
@@ -100,7 +104,9 @@ class Weights:
                 (length,) = struct.unpack("<Q", stream.read(8))
                 header: dict[str, Any] = json.loads(stream.read(length)) if length < size else {}
         except (OSError, struct.error, ValueError) as error:
-            raise ExportError(f"{file}: the weights cannot be read ({error}).", hint="Copy or download the file again.") from None
+            raise ExportError(
+                f"{file}: the weights cannot be read ({error}).", hint="Copy or download the file again."
+            ) from None
         header.pop("__metadata__", None)
         for raw_name, about in header.items():
             name = stable_name(raw_name)

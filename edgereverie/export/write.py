@@ -14,11 +14,27 @@ from edgereverie.bundle import Bundle, describe_file, new_folder
 from edgereverie.errors import ExportError
 from edgereverie.export.base import Profile, Progress, find_target, silent
 
-_VERSIONED = ("edgereverie", "torch", "transformers", "gguf", "llama-cpp-python", "onnx", "onnxscript", "onnxruntime", "tokenizers")
+_VERSIONED = (
+    "edgereverie",
+    "torch",
+    "transformers",
+    "gguf",
+    "llama-cpp-python",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "tokenizers",
+)
 
 
 def export_bundle(
-    folder: ModelFolder, profile: Profile, out: Path, *, made_from: Mapping[str, Any], force: bool = False, progress: Progress = silent
+    folder: ModelFolder,
+    profile: Profile,
+    out: Path,
+    *,
+    made_from: Mapping[str, Any],
+    force: bool = False,
+    progress: Progress = silent,
 ) -> Bundle:
     """Write ``folder`` as ``profile`` says to the new folder ``out``.
 
@@ -32,8 +48,8 @@ def export_bundle(
             files = target.write(folder, profile.quantization, beside, progress)
             progress("checking", 0.9)
             bundle = Bundle(
-                folder=beside, name=f"{folder.backbone.name}-{profile.name}", target=target.name, quantization=profile.quantization,
-                chat=folder.chat.name, image=folder.image, context=folder.context,
+                folder=beside, name=f"{folder.backbone.name}-{profile.name}", target=target.name,
+                quantization=profile.quantization, chat=folder.chat.name, image=folder.image, context=folder.context,
                 files={role: describe_file(beside, path) for role, path in sorted(files.items())},
                 made_from=dict(made_from) | {"profile": profile.name, "versions": _versions()},
                 parity=target.inspect(folder, beside, files),
@@ -42,7 +58,7 @@ def export_bundle(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ExportError(f"{out}: the disk is full; nothing was left behind.",
-                              hint="Free space for about twice the size of the model, or export to another disk.") from None  # fmt: skip
+                              hint="Free about twice the model's size, or export to another disk.") from None  # fmt: skip
         raise ExportError(f"{out}: cannot be written ({error}).") from error
     progress("done", 1.0)
     return replace(bundle, folder=out)

@@ -61,7 +61,9 @@ def main(folder, image, question):
     tokenizer = Tokenizer.from_file(path["tokenizer"])
     prompt = f"<s><|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n"  # chat format phi3
     ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    features = ort.InferenceSession(path["vision"]).run(None, {"pixel_values": read_image(image, bundle["image"])})[0][0]
+    features = ort.InferenceSession(path["vision"]).run(None, {"pixel_values": read_image(image, bundle["image"])})[0][
+        0
+    ]
     at = ids.index(tokenizer.token_to_id("<image>"))
 
     model = llama.llama_model_load_from_file(path["model"].encode(), llama.llama_model_default_params())

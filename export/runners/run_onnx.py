@@ -49,11 +49,19 @@ def main(folder, image, question):
     embeds[0, at : at + len(features)] = features
 
     stops = {tokenizer.token_to_id(text) for text in ("<|end|>", "<|endoftext|>")}
-    past = {i.name: np.zeros((1, i.shape[1], 0, i.shape[3]), np.float32) for i in decoder.get_inputs() if i.name.startswith("past")}
+    past = {
+        i.name: np.zeros((1, i.shape[1], 0, i.shape[3]), np.float32)
+        for i in decoder.get_inputs()
+        if i.name.startswith("past")
+    }
     answer, fed = [], 0
     for _ in range(MAX_TOKENS):
         count = embeds.shape[1]
-        feeds = {"inputs_embeds": embeds, "attention_mask": np.ones((1, fed + count), np.int64), "position_ids": np.arange(fed, fed + count)[None]}
+        feeds = {
+            "inputs_embeds": embeds,
+            "attention_mask": np.ones((1, fed + count), np.int64),
+            "position_ids": np.arange(fed, fed + count)[None],
+        }
         logits, *present = decoder.run(None, feeds | past)
         past, fed = dict(zip(past, present, strict=True)), fed + count
         token = int(logits[0, -1, : tokenizer.get_vocab_size()].argmax())

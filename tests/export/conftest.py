@@ -5,6 +5,7 @@ The engines use no code of edgereverie, so that what they agree on is what the r
 
 from __future__ import annotations
 
+import copy
 import ctypes
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,6 +74,28 @@ def bundles(tiny: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> Call
         return made[profile]
 
     return of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fresh_graphs(tiny: ModelFolder) -> Iterator[Callable[[], None]]:
+    """Trace the tiny model's three graphs once for all profiles; calling the fixture traces them anew from then on."""
+    from edgereverie.export.targets import onnx as target
+
+    names, patch = ("vision_graph", "embed_graph", "decoder_graph"), pytest.MonkeyPatch()
+    kept: dict[str, Any] = {}
+
+    def once(name: str, trace: Callable[..., Any]) -> Callable[..., Any]:
+        def traced(*arguments: Any) -> Any:
+            if name not in kept:
+                kept[name] = trace(*arguments)
+            return copy.deepcopy(kept[name])
+
+        return traced
+
+    for name in names:
+        patch.setattr(target, name, once(name, getattr(target, name)))
+    yield kept.clear
+    patch.undo()
 
 
 class TorchEngine:

@@ -62,7 +62,9 @@ def test_logits_equal_torchs(quantization, largest, top1, text_gguf, run_gguf, r
     assert parity.top1 >= top1
 
 
-def test_f16_of_a_freshly_initialised_model_is_within_two_thousandths(sentences, run_gguf, make_reference, cases, tmp_path):
+def test_f16_of_a_freshly_initialised_model_is_within_two_thousandths(
+    sentences, run_gguf, make_reference, cases, tmp_path
+):
     from edgereverie.backbones import starter
 
     (tmp_path / "fresh").mkdir()
@@ -86,7 +88,7 @@ def test_k_quants_keep_most_top_tokens(quantization, top1, text_gguf, run_gguf, 
 def test_k_quants_need_rows_of_256(tiny):
     text = dict(tiny.config["text_config"]) | {"intermediate_size": 480}
     narrow = replace(tiny, config=dict(tiny.config) | {"text_config": text})
-    with pytest.raises(ExportError, match="blocks of 256.*intermediate_size 480") as caught:
+    with pytest.raises(ExportError, match=r"blocks of 256.*intermediate_size 480") as caught:
         TARGET.check(narrow, "Q4_K_M")
     assert "Q8_0" in caught.value.hint
     TARGET.check(narrow, "Q8_0")
@@ -114,8 +116,14 @@ def test_what_a_gguf_cannot_carry_is_refused_from_the_config_alone(tiny, change,
 def test_bundle_holds_what_its_manifest_says(bundles):
     bundle = bundles("gguf-f16")
     Bundle.load(bundle.folder).check()
-    assert {path.name for path in bundle.folder.iterdir()} == {entry.path for entry in bundle.files.values()} | {"bundle.json"}
-    assert bundle.quantization == "F16" and bundle.made_from["profile"] == "gguf-f16" and bundle.made_from["versions"]["gguf"]
+    assert {path.name for path in bundle.folder.iterdir()} == {entry.path for entry in bundle.files.values()} | {
+        "bundle.json"
+    }
+    assert (
+        bundle.quantization == "F16"
+        and bundle.made_from["profile"] == "gguf-f16"
+        and bundle.made_from["versions"]["gguf"]
+    )
 
 
 def test_probe_features_are_torchs(bundles, reference, tiny):
@@ -159,8 +167,10 @@ def test_mmproj_as_other_tools_read_it(bundles, tiny):
     assert set(tensors) == per_layer | outside
     weights = Weights(tiny.path)
     for name, source in {
-        "v.blk.3.ffn_up.weight": "vision.encoder.layers.3.mlp.fc1.weight", "v.blk.4.ffn_down.bias": "vision.encoder.layers.4.mlp.fc2.bias",
-        "v.blk.0.ln2.weight": "vision.encoder.layers.0.layer_norm2.weight", "v.patch_embd.weight": "vision.embeddings.patch_embedding.weight",
+        "v.blk.3.ffn_up.weight": "vision.encoder.layers.3.mlp.fc1.weight",
+        "v.blk.4.ffn_down.bias": "vision.encoder.layers.4.mlp.fc2.bias",
+        "v.blk.0.ln2.weight": "vision.encoder.layers.0.layer_norm2.weight",
+        "v.patch_embd.weight": "vision.embeddings.patch_embedding.weight",
         "mm.0.weight": "projector.linear_1.weight", "v.pre_ln.bias": "vision.pre_layrnorm.bias",
     }.items():  # fmt: skip
         expected_values = weights.array(source)
@@ -212,7 +222,9 @@ def test_the_id_probe_notices_a_wrong_vocabulary(tiny, tmp_path):
         _write_text(path, tiny, Weights(tiny.path), replace(right, **change), "tiny-phi3", "F16", silent)
         found = compare_ids(tiny.tokenizer(), path, tiny.chat)
         assert found["equal"] < 0.7 * found["strings"] and found["differing"]
-    _write_text(path, tiny, Weights(tiny.path), right, "tiny", "F16", silent)  # the name that sets strip-right is missing
+    _write_text(
+        path, tiny, Weights(tiny.path), right, "tiny", "F16", silent
+    )  # the name that sets strip-right is missing
     same, count = compare_ids(tiny.tokenizer(), path, tiny.chat)["by_kind"]["chat"]
     assert same < count
 
@@ -226,7 +238,9 @@ def test_vocabulary_of_every_row(tiny):
     assert len(found.tokens) == len(found.scores) == len(found.types) == rows
     kinds = {"<unk>": TokenType.UNKNOWN, "<s>": TokenType.CONTROL, "<|end|>": TokenType.CONTROL, "<image>": TokenType.CONTROL,
              "<0x0A>": TokenType.BYTE, "<0xFF>": TokenType.BYTE, "▁": TokenType.NORMAL}  # fmt: skip
-    assert {text: found.types[tokenizer.token_to_id(text)] for text in kinds} == {text: int(kind) for text, kind in kinds.items()}
+    assert {text: found.types[tokenizer.token_to_id(text)] for text in kinds} == {
+        text: int(kind) for text, kind in kinds.items()
+    }
     known = tokenizer.get_vocab_size()
     assert found.tokens[known:] == [f"[PAD{i}]".encode() for i in range(known, rows)]
     assert set(found.types[known:]) == {int(TokenType.UNUSED)}
@@ -239,7 +253,10 @@ def test_settings_come_from_the_tokenizers_own_flags(tiny):
     data = json.loads((tiny.path / "tokenizer.json").read_text())
     for token in data["added_tokens"]:
         token["rstrip"] = False
-    data["normalizer"], data["pre_tokenizer"] = None, {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first"}
+    data["normalizer"], data["pre_tokenizer"] = (
+        None,
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first"},
+    )
     begin = {"SpecialToken": {"id": "<s>", "type_id": 0}}
     data["post_processor"] = {"type": "TemplateProcessing", "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}]}
     found = read_vocabulary(data, 512, tiny.chat)
@@ -258,9 +275,15 @@ def test_metadata_that_third_party_tools_read(bundles, tiny):
     reader = GGUFReader(bundles("gguf-f16").file("model"))
     value = {name: field.contents() for name, field in reader.fields.items()}
     tokenizer = tiny.tokenizer()
-    assert value["general.architecture"] == "phi3" and value["phi3.block_count"] == 4 and value["phi3.context_length"] == 2048
+    assert (
+        value["general.architecture"] == "phi3"
+        and value["phi3.block_count"] == 4
+        and value["phi3.context_length"] == 2048
+    )
     assert value["tokenizer.chat_template"] == tiny.chat.jinja
-    assert value["tokenizer.ggml.eos_token_id"] == value["tokenizer.ggml.eot_token_id"] == tokenizer.token_to_id("<|end|>")
+    assert (
+        value["tokenizer.ggml.eos_token_id"] == value["tokenizer.ggml.eot_token_id"] == tokenizer.token_to_id("<|end|>")
+    )
     assert value["tokenizer.ggml.bos_token_id"] == tokenizer.token_to_id("<s>")
 
 
@@ -275,7 +298,9 @@ def test_sharded_bf16_weights_give_the_same_file_as_one_shard(tiny, tmp_path):
         shutil.copytree(tiny.path, folder, ignore=shutil.ignore_patterns("*.safetensors"))
         model.save_pretrained(folder, max_shard_size=size)
         opened = open_folder(folder)
-        _write_text(tmp_path / f"{name}.gguf", opened, Weights(folder), vocabulary_of(opened), "tiny-phi3", "BF16", silent)
+        _write_text(
+            tmp_path / f"{name}.gguf", opened, Weights(folder), vocabulary_of(opened), "tiny-phi3", "BF16", silent
+        )
         files.append((tmp_path / f"{name}.gguf").read_bytes())
     assert len(list((tmp_path / "many").glob("*.safetensors"))) > 3
     assert files[0] == files[1]
@@ -297,7 +322,9 @@ def test_damaged_and_foreign_weights_are_named(tiny, tmp_path):
 
     def write(changed):
         save_file(changed, file)
-        _write_text(tmp_path / "x.gguf", replace(tiny, path=tmp_path), Weights(tmp_path), vocabulary, "n", "F16", silent)
+        _write_text(
+            tmp_path / "x.gguf", replace(tiny, path=tmp_path), Weights(tmp_path), vocabulary, "n", "F16", silent
+        )
 
     shutil.copy(tiny.path / "tokenizer.json", tmp_path)
     with pytest.raises(ExportError, match=r"lack text\.layers\.1\.mlp\.down_proj\.weight"):
@@ -333,9 +360,18 @@ def run_alone(runner: str, bundle: Bundle, tmp_path: Path) -> None:
             "def guarded(name, *a, **k):\n"
             "    assert name.partition('.')[0] not in ('edgereverie', 'torch', 'transformers'), name\n"
             "    return real(name, *a, **k)\n"
-            "builtins.__import__ = guarded; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')")  # fmt: skip
+            "builtins.__import__ = guarded; sys.argv = sys.argv[1:]\n"
+            "runpy.run_path(sys.argv[0], run_name='__main__')")  # fmt: skip
     script = shipped("export") / "runners" / runner
-    command = [sys.executable, "-c", code, str(script), str(bundle.folder), str(bundle.file("probe_image")), "Is there a ring?"]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(script),
+        str(bundle.folder),
+        str(bundle.file("probe_image")),
+        "Is there a ring?",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() and not done.stderr, done.stderr

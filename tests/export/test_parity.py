@@ -40,7 +40,11 @@ def test_figures_by_hand():
     assert parity.max_logit_diff == pytest.approx(math.log(3))
     assert parity.mean_kl == pytest.approx((0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 3)
     assert parity.top1 == 1.0 and parity.positions == 3 and parity.max_feature_diff is None
-    assert parity.passed and parity.as_json()["passed"] is True and parity.as_json()["bound"] == {"max_logit_diff": None, "min_top1": 0.5}
+    assert (
+        parity.passed
+        and parity.as_json()["passed"] is True
+        and parity.as_json()["bound"] == {"max_logit_diff": None, "min_top1": 0.5}
+    )
 
 
 def test_each_bound_is_a_fault_of_its_own():

@@ -31,7 +31,7 @@ def test_every_shipped_profile_is_one_that_its_target_can_write(tiny):
 
 def test_profile_from_a_file_and_its_faults(tmp_path):
     path = tmp_path / "mine.yaml"
-    text = 'name: mine\ntarget: gguf\nquantization: Q6_K\ndescription: six bits\nparity:\n  min_top1: 0.9\n'
+    text = "name: mine\ntarget: gguf\nquantization: Q6_K\ndescription: six bits\nparity:\n  min_top1: 0.9\n"
     path.write_text(text)
     assert load_profile(path).parity.min_top1 == 0.9 and load_profile(str(path)).parity.max_logit_diff is None
     path.write_text(text.replace("min_top1: 0.9", "min_top2: 0.9"))
@@ -46,7 +46,7 @@ def test_profile_from_a_file_and_its_faults(tmp_path):
     ("change", "message", "hint"),
     [
         ({"target": "gguff"}, "unknown target 'gguff'", "Did you mean 'gguf'"),
-        ({"quantization": "Q4_K_N"}, "no quantization 'Q4_K_N'", "Did you mean 'Q4_K_M'"),
+        ({"quantization": "q8_0"}, "no quantization 'q8_0'", "Did you mean 'Q8_0'"),
     ],
 )
 def test_refused_before_any_weight_is_read(tiny, tmp_path, monkeypatch, change, message, hint):
@@ -61,10 +61,13 @@ def test_refused_before_any_weight_is_read(tiny, tmp_path, monkeypatch, change, 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("profile", ["gguf-q8-0", "gguf-q4-k-m", "onnx-int8"])
-def test_exporting_twice_gives_the_same_bytes(profile, bundles, tiny, tmp_path):
-    again = export_bundle(tiny, load_profile(profile), tmp_path / "elsewhere", made_from={"model": "tiny"})
+@pytest.mark.parametrize("profile", ["gguf-q4-k-m", "onnx-int8"])
+def test_exporting_twice_gives_the_same_bytes_and_says_nothing(profile, bundles, tiny, tmp_path, fresh_graphs, capfd):
     first = bundles(profile)
+    fresh_graphs()
+    capfd.readouterr()
+    again = export_bundle(tiny, load_profile(profile), tmp_path / "elsewhere", made_from={"model": "tiny"})
+    assert capfd.readouterr() == ("", "")
     assert again.files == first.files
     assert (again.folder / "bundle.json").read_bytes() == (first.folder / "bundle.json").read_bytes()
 
@@ -120,7 +123,7 @@ def test_a_forced_export_that_fails_keeps_the_old_bundle(bundles, tiny, tmp_path
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize("moment", ["writing model.gguf", "writing vision.onnx", "checking"])
+@pytest.mark.parametrize("moment", ["writing model.gguf", "checking"])
 def test_a_killed_export_leaves_no_bundle_and_the_next_one_succeeds(moment, tiny, tmp_path):
     out, reached = tmp_path / "out", tmp_path / "reached"
     code = f"""
@@ -132,16 +135,19 @@ def progress(step, share):
     if step == {moment!r} and (share > 0.4 or 'model' not in step):
         pathlib.Path({str(reached)!r}).touch()
         time.sleep(60)
-export_bundle(open_folder(pathlib.Path({str(tiny.path)!r})), load_profile('gguf-f16'), pathlib.Path({str(out)!r}), made_from={{}}, progress=progress)
+folder, out = open_folder(pathlib.Path({str(tiny.path)!r})), pathlib.Path({str(out)!r})
+export_bundle(folder, load_profile('gguf-f16'), out, made_from={{}}, progress=progress)
 """
     paths = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths})
-    deadline = time.monotonic() + 60
-    while not reached.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    try:
+        deadline = time.monotonic() + 200
+        while not reached.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
     assert reached.exists(), "the export did not get so far"
-    process.kill()
-    process.wait()
     assert not out.exists() and (tmp_path / ".out.part").is_dir()
     if moment == "checking":
         export_bundle(tiny, load_profile("gguf-f16"), out, made_from={})
@@ -151,4 +157,4 @@ export_bundle(open_folder(pathlib.Path({str(tiny.path)!r})), load_profile('gguf-
 
 def test_profile_is_frozen_and_strict():
     with pytest.raises(ValueError, match="min_top1"):
-        Profile.model_validate({"name": "x", "target": "gguf", "quantization": "F16", "description": "", "parity": {"min_top1": 1.5}})
+        Profile(name="x", target="gguf", quantization="F16", description="", parity={"min_top1": 1.5})

@@ -51,17 +51,22 @@ class GgufTarget:
                 raise MissingPackage(package.replace("llama_cpp", "llama-cpp-python"), "Exporting to GGUF", "export")
         text = folder.config["text_config"]
         if text["model_type"] != "phi3":
-            raise ExportError(f"The language model is {text['model_type']!r}; a GGUF is written for 'phi3'.", hint="Export this model as ONNX.")
+            raise ExportError(
+                f"The language model is {text['model_type']!r}; a GGUF is written for 'phi3'.",
+                hint="Export this model as ONNX.",
+            )
         if (kind := rope(text)["rope_type"]) != "default":
             raise ExportError(f"The language model's rope type is {kind!r}; a GGUF is written for 'default'.",
                               hint="Use the 4k variant of the language model, or export this one as ONNX.")  # fmt: skip
         if text.get("hidden_act", "silu") != "silu":
-            raise ExportError(f"The language model's activation is {text['hidden_act']!r}; llama.cpp's phi3 has 'silu'.")
+            raise ExportError(
+                f"The language model's activation is {text['hidden_act']!r}; llama.cpp's phi3 has 'silu'."
+            )
         widths = {key: text[key] for key in ("hidden_size", "intermediate_size")}
         if quantization in _PACKED_BY_LLAMA and any(width % _K_BLOCK for width in widths.values()):
             # llama.cpp would put other types in their place with no more than a line in its log.
             listed = ", ".join(f"{key} {width}" for key, width in widths.items())
-            raise ExportError(f"{quantization} packs rows in blocks of {_K_BLOCK}, which do not divide this model's widths ({listed}).",
+            raise ExportError(f"{quantization} packs blocks of {_K_BLOCK}, which do not divide this model's widths ({listed}).",
                               hint="Use Q8_0 or Q4_0, whose blocks are 32 wide.")  # fmt: skip
         check_mmproj(folder.config)
 
@@ -85,7 +90,12 @@ class GgufTarget:
         picture = draw_probe(folder.image)
         probe = write_probe(out, picture, vision_features(tower, prepare(picture, folder.image)))
         (out / "tokenizer.json").write_bytes((folder.path / "tokenizer.json").read_bytes())
-        files = {"model": "model.gguf", "mmproj": "mmproj.gguf", "vision": "vision.onnx", "tokenizer": "tokenizer.json"} | probe
+        files = {
+            "model": "model.gguf",
+            "mmproj": "mmproj.gguf",
+            "vision": "vision.onnx",
+            "tokenizer": "tokenizer.json",
+        } | probe
         return files | ({"vision_data": "vision.onnx_data"} if (out / "vision.onnx_data").exists() else {})
 
     def inspect(self, folder: ModelFolder, out: Path, files: Mapping[str, str]) -> dict[str, Any]:
@@ -122,7 +132,13 @@ def general_name(backbone: str, strip_right: bool) -> str:
 
 
 def _write_text(
-    path: Path, folder: ModelFolder, weights: Weights, vocabulary: Vocabulary, name: str, quantization: str, progress: Progress
+    path: Path,
+    folder: ModelFolder,
+    weights: Weights,
+    vocabulary: Vocabulary,
+    name: str,
+    quantization: str,
+    progress: Progress,
 ) -> None:
     text = folder.config["text_config"]
     tied = "lm_head.weight" not in weights
@@ -157,7 +173,9 @@ def _placed(text: Mapping[str, Any], quantization: str, tied: bool) -> list[Plac
     for layer in range(text["num_hidden_layers"]):
         for theirs, ours in _LAYER.items():
             kind = weight_type(shapes[ours], wanted, f16)
-            found.append(Placed(f"blk.{layer}.{ours}.weight", f"text.layers.{layer}.{theirs}.weight", shapes[ours], kind))
+            found.append(
+                Placed(f"blk.{layer}.{ours}.weight", f"text.layers.{layer}.{theirs}.weight", shapes[ours], kind)
+            )
     found.append(Placed("output_norm.weight", "text.norm.weight", (hidden,), GGMLQuantizationType.F32))
     if not tied:
         found.append(Placed("output.weight", "lm_head.weight", rows, weight_type(rows, outer, f16)))
@@ -174,7 +192,9 @@ def _describe_model(writer: GGUFWriter, text: Mapping[str, Any], name: str, quan
     writer.add_file_type(LlamaFileType.ALL_F32 if quantization == "F32" else LlamaFileType[f"MOSTLY_{quantization}"])
     writer.add_quantization_version(GGML_QUANT_VERSION)
     writer.add_context_length(text["max_position_embeddings"])
-    writer.add_rope_scaling_orig_ctx_len(text.get("original_max_position_embeddings") or text["max_position_embeddings"])
+    writer.add_rope_scaling_orig_ctx_len(
+        text.get("original_max_position_embeddings") or text["max_position_embeddings"]
+    )
     writer.add_embedding_length(text["hidden_size"])
     writer.add_feed_forward_length(text["intermediate_size"])
     writer.add_block_count(text["num_hidden_layers"])

@@ -12,7 +12,15 @@ from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import write_text
 from edgereverie.errors import ExportError, MissingPackage
 from edgereverie.export.base import Progress
-from edgereverie.export.graphs import decoder_graph, embed_graph, load_vision, quiet, save, vision_features, vision_graph
+from edgereverie.export.graphs import (
+    decoder_graph,
+    embed_graph,
+    load_vision,
+    quiet,
+    save,
+    vision_features,
+    vision_graph,
+)
 from edgereverie.export.packing import products_of, store_fp16, to_blocks, to_fp16
 from edgereverie.export.probe import draw_probe, write_probe
 from edgereverie.export.weights import Weights
@@ -39,7 +47,7 @@ class OnnxTarget:
                 raise MissingPackage(package, "Exporting to ONNX", "export")
         text = folder.config["text_config"]
         if quantization in ("int8", "int4") and text["hidden_size"] % 32:
-            raise ExportError(f"{quantization} packs rows in blocks of 32, which do not divide this model's width {text['hidden_size']}.",
+            raise ExportError(f"{quantization} packs blocks of 32, which do not divide this model's width {text['hidden_size']}.",
                               hint="Use fp32 or fp16.")  # fmt: skip
 
     def write(self, folder: ModelFolder, quantization: str, out: Path, progress: Progress) -> dict[str, str]:
@@ -113,7 +121,10 @@ def _write_companions(folder: ModelFolder, quantization: str, out: Path, files: 
         "config": ("config.json", config),
         "generation_config": ("generation_config.json", generation),
         "tokenizer_config": ("tokenizer_config.json", settings),
-        "preprocessor_config": ("preprocessor_config.json", read["preprocessor_config.json"] | {"processor_class": "LlavaProcessor"}),
+        "preprocessor_config": (
+            "preprocessor_config.json",
+            read["preprocessor_config.json"] | {"processor_class": "LlavaProcessor"},
+        ),
         "processor_config": ("processor_config.json", processor),
     }
     for name, data in written.values():
