@@ -87,3 +87,38 @@ def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limit
+
+
+@pytest.fixture(scope="session")
+def tuned_run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of four QLoRA steps on the untrained starter: adapter/, checkpoints/, data/."""
+    pytest.importorskip("peft")
+    pytest.importorskip("bitsandbytes")
+    from edgereverie import stages
+    from edgereverie.recipe import Recipe
+
+    recipe = Recipe(
+        name="tuned", backbone={"model": str(tiny_folder)}, data={"scenes": {"count": 8, "diet": "reflective"}},
+        train={"steps": 4, "batch_size": 2, "precision": "fp32", "log_every": 1, "learning_rate": 2e-3, "warmup": 0.0,
+               "lora": {"rank": 8, "alpha": 16, "dropout": 0.0}},
+    )  # fmt: skip
+    out = tmp_path_factory.mktemp("runs") / "tuned"
+    stages.train(recipe, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def merged_folder(tuned_run: Path) -> Path:
+    """The tuned run's adapter in its 16-bit base."""
+    from edgereverie import stages
+
+    return stages.merge(tuned_run)
+
+
+@pytest.fixture(scope="session")
+def exported(merged_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The merged model's bundle of a shipped profile, by the whole stage with its parity; each is exported once."""
+    from edgereverie import stages
+
+    out = tmp_path_factory.mktemp("bundles")
+    return lambda profile: stages.export(merged_folder, [profile], out)[0]

@@ -48,9 +48,41 @@ def recipe(tiny_folder: Path) -> Callable[..., Recipe]:
     """A recipe of a few quick fp32 steps on the untrained starter; keywords change its train section."""
 
     def make(quantization: str = "none", **train: Any) -> Recipe:
-        quick = {"steps": 4, "batch_size": 2, "precision": "fp32", "save_every": 2, "log_every": 1, "warmup": 0.0,
-                 "lora": {"rank": 8, "alpha": 16, "dropout": 0.0}}  # fmt: skip
-        return Recipe(name="test", backbone={"model": str(tiny_folder), "quantization": quantization},
-                      data={"scenes": {"count": 10, "diet": "reflective", "seed": 5}}, train=quick | train)  # fmt: skip
+        return _quick(tiny_folder, quantization, **train)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(folder: ModelFolder, samples: list[Sample], drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one undisturbed run of four steps, made by the recipe that ``recipe()`` gives."""
+    from rich.console import Console
+
+    from edgereverie.tuning import trainer
+    from edgereverie.tuning.methods.reflective import METHOD
+
+    trainer.quiet()
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    trainer.run(_quick(folder.path), METHOD, folder, samples, drawn / "images", out, console=Console(quiet=True))
+    return out
+
+
+def _quick(model: Path, quantization: str = "none", **train: Any) -> Recipe:
+    quick = {"steps": 4, "batch_size": 2, "precision": "fp32", "save_every": 2, "log_every": 1, "warmup": 0.0,
+             "lora": {"rank": 8, "alpha": 16, "dropout": 0.0}}  # fmt: skip
+    return Recipe(name="test", backbone={"model": str(model), "quantization": quantization},
+                  data={"scenes": {"count": 10, "diet": "reflective", "seed": 5}}, train=quick | train)  # fmt: skip
+
+
+@pytest.fixture
+def train(folder: ModelFolder, samples: list[Sample], images: Path) -> Callable[..., Path]:
+    """Run the trainer on the drawn samples; the result's folder."""
+    from rich.console import Console
+
+    from edgereverie.tuning import trainer
+    from edgereverie.tuning.methods.reflective import METHOD
+
+    def run(recipe: Recipe, out: Path, these: list[Sample] | None = None) -> Path:
+        return trainer.run(recipe, METHOD, folder, these or samples, images, out, console=Console(quiet=True))[0]
+
+    return run
