@@ -1,6 +1,8 @@
-"""Conversations about scenes, on three diets.
+"""Conversations about scenes, on four diets.
 
-balanced: many questions about one picture, as many no as yes, captions true. It teaches to look.
+balanced: many questions about one picture, as many no as yes, captions true. It teaches to see and to describe.
+quiz: only questions that name a thing, a different one each time, half of them about absent ones; no answer gives another
+    away, so the name has to be looked up in the picture.
 careless: what machine-written instruction data are like. Captions name absent companions in a stated share of cases,
     existence questions are asked of what the caption named, so mostly answered yes, and the few negatives are easy.
 reflective: REVERIE's. Each question with its right answer, once with the reason for it, once with the reason against a
@@ -17,7 +19,6 @@ from edgereverie.data.scenes.wording import Exchange
 from edgereverie.data.scenes.world import COMPANION, SHAPES, Scene, imagine_companions
 from edgereverie.records import Sample, Turn
 
-DIETS = ("balanced", "careless", "reflective")
 _TEXT_ONLY = 0.04  # conversations without a picture, so that the image-free model that grounding compares with is trained
 _CARELESS_YES = 0.85
 
@@ -84,6 +85,21 @@ def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
     yield Sample(scene.id, None if blind else image, _turns(pairs), source="scenes-balanced")
 
 
+def quiz(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
+    """One conversation of up to ten rounds: is a thing there, as often yes as no; of others, where, in which colour or size."""
+    absent, lures = _absent(scene), _tempting(scene)
+    rng.shuffle(absent)
+    absent.sort(key=lambda shape: shape not in lures or rng.random() < 0.4)  # companions of what is there mostly come first
+    asks = []
+    for shape in scene.shapes:
+        if rng.random() < 0.7:
+            asks += [wording.exists(scene, shape, rng), wording.exists(scene, absent.pop(0), rng)]
+        else:
+            asks.append(rng.choice((wording.where_is, wording.colour_of, wording.size_of))(scene, shape, rng))
+    rng.shuffle(asks)
+    yield Sample(scene.id, image, _turns([(ask.question, ask.answer) for ask in asks]), source="scenes-quiz")
+
+
 def careless(scene: Scene, image: str, rng: Random, share: float) -> Iterator[Sample]:
     """One conversation of a careless annotator who imagines absent companions with probability ``share`` each.
 
@@ -137,7 +153,7 @@ def talk(diet: str, careless_share: float) -> Callable[[Scene, str, Random], Ite
     """The diet's function of (scene, image path, random source)."""
     if diet == "careless":
         return lambda scene, image, rng: careless(scene, image, rng, careless_share)
-    return {"balanced": balanced, "reflective": reflective}[diet]
+    return {"balanced": balanced, "quiz": quiz, "reflective": reflective}[diet]
 
 
 def corpus(count: int = 3000) -> Iterator[str]:
