@@ -70,14 +70,18 @@ def article(noun: str) -> str:
 
 
 def plural(shape: str) -> str:
-    """>>> plural("cross"), plural("star")
+    """The plural.
+
+    >>> plural("cross"), plural("star")
     ('crosses', 'stars')
     """
     return shape + ("es" if shape.endswith("s") else "s")
 
 
 def join(parts: Sequence[str]) -> str:
-    """>>> join(["a ring", "a star", "two moons"])
+    """The parts as a list in a sentence.
+
+    >>> join(["a ring", "a star", "two moons"])
     'a ring, a star and two moons'
     """
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
