@@ -240,9 +240,10 @@ def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[S
     another run, or the loss diverges.
     """
     out.mkdir(parents=True, exist_ok=True)
+    # Before the folder is claimed: a recipe whose data are broken can be mended and run again into the same folder.
+    dataset = method.dataset(samples, folder, images, recipe)
     require_same_run(out, recipe, samples)
     recipe.dump(out / "recipe.yaml")
-    dataset = method.dataset(samples, folder, images, recipe)
     precision = _precision(recipe)
     torch.manual_seed(recipe.train.seed)
     # A trainable base is kept in 32 bit under autocast; a frozen one in the precision it computes in.
