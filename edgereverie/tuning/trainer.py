@@ -176,9 +176,8 @@ def require_same_run(out: Path, recipe: Recipe, samples: Sequence[Sample]) -> No
 
 
 def quiet() -> None:
-    """Silence what transformers and bitsandbytes say about themselves; their warnings about our use stay."""
+    """Silence what transformers and accelerate say about themselves; their warnings about our use stay."""
     transformers_logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
@@ -194,6 +193,12 @@ def last_checkpoint(folder: Path) -> Path | None:
     for path in set(folder.glob("checkpoint-*")) - set(whole):
         shutil.rmtree(path)
     return whole[-1] if whole else None
+
+
+def _is_last(checkpoint: Path) -> bool:
+    """Whether the run had done its last step there. Resumed from it, the Trainer would take one step too many."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return state["global_step"] >= state["max_steps"]
 
 
 @contextmanager
@@ -266,7 +271,10 @@ def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[S
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(out / "checkpoints")
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if checkpoint is not None and _is_last(checkpoint):
+            trainer._load_from_checkpoint(str(checkpoint))
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         report.progress.stop()  # also after Ctrl-C: it gives the terminal its cursor back
         transformers_logging.set_verbosity(verbosity)

@@ -143,7 +143,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(recipe, drawn: Path, 
     runs = tmp_path / "runs"
     runs.mkdir()
     done = subprocess.run(
-        [sys.executable, "killer.py", "recipe.yaml", str(drawn), str(runs)], cwd=tmp_path, text=True, timeout=280,
+        [sys.executable, "killer.py", "recipe.yaml", str(drawn), str(runs)], cwd=tmp_path, text=True, timeout=900,
         capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
