@@ -102,7 +102,7 @@ class Scenes(StrictModel):
     """
 
     count: Count
-    diet: Literal["balanced", "quiz", "careless", "reflective"] = "balanced"
+    diet: Literal["balanced", "careless", "reflective"] = "balanced"
     conversations: Count = 1
     companion_share: Share = 0.85
     careless_share: Share = 0.5

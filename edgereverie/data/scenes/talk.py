@@ -1,8 +1,7 @@
-"""Conversations about scenes, on four diets.
+"""Conversations about scenes, on three diets.
 
-balanced: many questions about one picture, as many no as yes, captions true. It teaches to see and to describe.
-quiz: only questions that name a thing, a different one each time, half of them about absent ones; no answer gives another
-    away, so the name has to be looked up in the picture.
+balanced: many questions about one picture, as many no as yes, captions true. It teaches to see, to describe and to look a
+    named thing up: half of the conversations only name things, each once, so that no answer gives another away.
 careless: what machine-written instruction data are like. Captions name absent companions in a stated share of cases,
     existence questions are asked of what the caption named, so mostly answered yes, and the few negatives are easy.
 reflective: REVERIE's. Each question with its right answer, once with the reason for it, once with the reason against a
@@ -75,7 +74,10 @@ def _turns(pairs: list[tuple[str, str]]) -> tuple[Turn, ...]:
 
 
 def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
-    """One conversation of four to seven rounds."""
+    """One conversation of three to ten rounds."""
+    if rng.random() < 0.5:
+        yield Sample(scene.id, image, _turns(_quiz(scene, rng)), source="scenes-balanced")
+        return
     pairs = [wording.describe(scene.things, rng)[1:]] if rng.random() < 0.5 else []
     for _ in range(rng.randint(3, 6)):
         ask = ask_exists(scene, rng, tempting=0.5) if rng.random() < 0.6 else ask_detail(scene, rng, absent=0.2)
@@ -85,19 +87,21 @@ def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
     yield Sample(scene.id, None if blind else image, _turns(pairs), source="scenes-balanced")
 
 
-def quiz(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
-    """One conversation of up to ten rounds: is a thing there, as often yes as no; of others, where, in which colour or size."""
+def _quiz(scene: Scene, rng: Random) -> list[tuple[str, str]]:
+    """Is a thing there, as often yes as no; and of others, where, in which colour or size."""
     absent, lures = _absent(scene), _tempting(scene)
     rng.shuffle(absent)
     absent.sort(key=lambda shape: shape not in lures or rng.random() < 0.4)  # companions of what is there mostly come first
     asks = []
     for shape in scene.shapes:
-        if rng.random() < 0.7:
+        if rng.random() < 0.6:
             asks += [wording.exists(scene, shape, rng), wording.exists(scene, absent.pop(0), rng)]
-        else:
-            asks.append(rng.choice((wording.where_is, wording.colour_of, wording.size_of))(scene, shape, rng))
+            continue
+        asks.append(rng.choice((wording.where_is, wording.where_is, wording.colour_of, wording.size_of))(scene, shape, rng))
+        if rng.random() < 0.4:
+            asks.append(wording.where_is(scene, absent.pop(0), rng))
     rng.shuffle(asks)
-    yield Sample(scene.id, image, _turns([(ask.question, ask.answer) for ask in asks]), source="scenes-quiz")
+    return [(ask.question, ask.answer) for ask in asks]
 
 
 def careless(scene: Scene, image: str, rng: Random, share: float) -> Iterator[Sample]:
@@ -153,7 +157,7 @@ def talk(diet: str, careless_share: float) -> Callable[[Scene, str, Random], Ite
     """The diet's function of (scene, image path, random source)."""
     if diet == "careless":
         return lambda scene, image, rng: careless(scene, image, rng, careless_share)
-    return {"balanced": balanced, "quiz": quiz, "reflective": reflective}[diet]
+    return {"balanced": balanced, "reflective": reflective}[diet]
 
 
 def corpus(count: int = 3000) -> Iterator[str]:

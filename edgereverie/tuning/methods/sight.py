@@ -1,7 +1,8 @@
 """The starter's tower learns to see: what stands in each of a drawn scene's nine places.
 
-Big sisters get a tower that CLIP trained on millions of captions; the starter's is taught in minutes by asking, for each
-place, which shape, colour and size its patches show, with three linear heads that are thrown away afterwards.
+Big sisters get a tower that CLIP trained on millions of captions; the starter's is taught in minutes by asking each patch
+which shape, colour and size stand in its place, with linear heads that are thrown away afterwards. Each patch answers for
+itself: a language model that looks a name up compares it with one image token at a time, so one token has to know it all.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ class CollatePlaces:
         return {"pixel_values": torch.from_numpy(pixels), "labels": torch.from_numpy(np.stack([places for _, places in rows]))}
 
 
-def patches_of_places(side: int) -> Tensor:
-    """Indices of the patches that lie in each place, for a grid of ``side`` x ``side`` patches: (9, side² / 9) int64."""
-    grid, step = torch.arange(side * side).view(side, side), side // 3
-    return torch.stack([grid[r : r + step, c : c + step].flatten() for r in range(0, side, step) for c in range(0, side, step)])
+def place_of_patch(side: int) -> Tensor:
+    """The place, 0 to 8, in which each patch lies, for a grid of ``side`` x ``side`` patches: (side²,) int64."""
+    row = torch.arange(side) // (side // 3)
+    return (3 * row[:, None] + row[None, :]).flatten()
 
 
 class Sight:
@@ -83,22 +84,19 @@ class Sight:
         return CollatePlaces(folder.image)
 
     def attach(self, model: nn.Module) -> None:
-        vision = model.config.vision_config
-        patches = (vision.image_size // vision.patch_size // 3) ** 2
-        model.sight_head = nn.Linear(patches * vision.hidden_size, sum(len(kind) + 1 for kind in _KINDS))
+        model.sight_head = nn.Linear(model.config.vision_config.hidden_size, sum(len(kind) + 1 for kind in _KINDS))
 
     def detach(self, model: nn.Module) -> None:
         del model.sight_head
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], labels: Tensor | int) -> Tensor:
-        """Sum of the three cross-entropies, each a mean over all places of the batch."""
+        """Sum of the three cross-entropies, each a mean over all patches of the batch."""
         inner = base_of(model)
         hidden = inner.model.vision_tower(batch["pixel_values"], output_hidden_states=True)
         features = hidden.hidden_states[inner.config.vision_feature_layer][:, 1:]
-        cells = patches_of_places(int(features.shape[1] ** 0.5)).to(features.device)
-        scores = inner.sight_head(features[:, cells].flatten(2)).float()
-        parts = scores.split([len(kind) + 1 for kind in _KINDS], dim=-1)
-        return sum(functional.cross_entropy(part.flatten(0, 1), batch["labels"][..., i].flatten()) for i, part in enumerate(parts))
+        wanted = batch["labels"][:, place_of_patch(int(features.shape[1] ** 0.5))]
+        parts = inner.sight_head(features).float().split([len(kind) + 1 for kind in _KINDS], dim=-1)
+        return sum(functional.cross_entropy(part.flatten(0, 1), wanted[..., i].flatten()) for i, part in enumerate(parts))
 
 
 METHOD = Sight()
