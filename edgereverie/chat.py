@@ -127,7 +127,7 @@ def encode(
     pieces = render(chat, turns, image=image_tokens > 0)
     encoding = tokenizer.encode("".join(text for text, _ in pieces), add_special_tokens=False)
     image_id = tokenizer.token_to_id(chat.image_token)
-    control = frozenset(tokenizer.get_added_tokens_decoder())
+    control = {tokenizer.token_to_id(token) for token in chat.control}
     borders, end = [], 0
     for text, learned in pieces:
         end += len(text)
