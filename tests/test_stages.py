@@ -60,7 +60,7 @@ def spoilt(exported: Callable[[str], Path], tmp_path: Path) -> Callable[..., Bun
 def own_recipe(rows: Path, images: Path | None, model: Path, **train: object) -> Recipe:
     quick = {"epochs": 1, "batch_size": 2, "precision": "fp32", "log_every": 1, "lora": {"rank": 4, "alpha": 8, "dropout": 0.0}}
     return Recipe(name="own", backbone={"model": str(model), "quantization": "none"},
-                  data={"train": [{"path": str(rows)}], "images": images and str(images)}, train=quick | train)  # fmt: skip
+                  data={"train": ({"path": rows},), "images": images}, train=quick | train)  # fmt: skip
 
 
 # The line once
