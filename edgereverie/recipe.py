@@ -85,7 +85,7 @@ class Backbone(StrictModel):
 
 
 class Source(StrictModel):
-    """One data file. share: how often its samples are drawn beside the other files'; rationales: which ones to keep."""
+    """One data file. share: how much of it beside the other files; equal shares are the union. rationales: which ones to keep."""
 
     path: FilePath
     format: str = "auto"

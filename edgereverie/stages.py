@@ -69,7 +69,8 @@ def _samples(recipe: Recipe, out: Path) -> tuple[list[Sample], Path | None, Coun
     parts, dropped, noted = [], Counter(), Counter()
     for source in recipe.data.train:
         loaded = load_samples(source.path, format=source.format, images=recipe.data.images)
-        parts.append((select_rationales(loaded.records, source.rationales), source.share))
+        # In proportion to what each holds, so that equal shares are the plain union, as published mixtures are.
+        parts.append((select_rationales(loaded.records, source.rationales), source.share * len(loaded.records)))
         dropped.update(loaded.counts.dropped)
         noted.update(loaded.counts.noted)
     mixed = mix(parts, seed=recipe.data.seed)

@@ -47,9 +47,6 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
     if parts.language_model == "full":
         model.model.language_model.requires_grad_(True)
         model.lm_head.requires_grad_(True)
-    for name, module in model.named_children():
-        if name == "sight_head":
-            module.requires_grad_(True)
     return model
 
 

@@ -255,7 +255,6 @@ def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[S
     whole = "full" in (recipe.train.parts.language_model, recipe.train.parts.vision_tower)
     load_as = "fp32" if whole or device() == "cpu" else precision
     model = folder.load(load_as, recipe.backbone.quantization)
-    method.attach(model)
     model = place(model, recipe.train, folder.backbone)
     if recipe.train.gradient_checkpointing:
         model.enable_input_require_grads()
@@ -278,7 +277,6 @@ def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[S
     finally:
         report.progress.stop()  # also after Ctrl-C: it gives the terminal its cursor back
         transformers_logging.set_verbosity(verbosity)
-    method.detach(model)
     return _save(model, folder, recipe, out), numbers
 
 
