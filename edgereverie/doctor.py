@@ -39,8 +39,6 @@ _PACKAGES = (
     ("onnxruntime", "onnxruntime", "onnx", "running ONNX bundles, and the vision tower of GGUF bundles"),
     ("onnx", "onnx", "export", "exporting ONNX"),
     ("onnxscript", "onnxscript", "export", "exporting ONNX"),
-    ("optimum", "optimum", "export", "exporting ONNX"),
-    ("matplotlib", "matplotlib", "train", "plots in reports"),
 )
 # Backend, the distributions it runs on, the extra that installs them.
 _BACKENDS = (

@@ -2,7 +2,7 @@
 
     runs/<name>/
         recipe.yaml      the resolved recipe        run.json    fingerprints of recipe and data, counts
-        log.jsonl        loss and rate per step     tensorboard/
+        log.jsonl        loss and rate per step
         checkpoints/     to resume from; each is trusted only when its ``complete`` file is there
         adapter/         the result, in peft's own format (or model/, when whole parts were trained without an adapter)
 """
