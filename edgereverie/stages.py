@@ -25,7 +25,6 @@ from edgereverie.registry import BENCHMARKS, METHODS
 if TYPE_CHECKING:
     from edgereverie.backbones.base import ModelFolder
     from edgereverie.data.mix import Counts
-    from edgereverie.data.mix import Counts
     from edgereverie.evaluation.run import Run
     from edgereverie.recipe import Recipe
     from edgereverie.runtime.model import Model
@@ -136,7 +135,7 @@ def train(recipe: Recipe, out: Path | None = None, *, resume: bool = True, force
     samples, images, counted = _samples(recipe, out)
     folder = _base(recipe, out)
     try:
-        from edgereverie.tuning import card, trainer
+        from edgereverie.tuning import trainer
     except ImportError as error:
         raise MissingPackage(error.name or "torch", "Training", "train") from None
     trainer.quiet()
@@ -145,9 +144,8 @@ def train(recipe: Recipe, out: Path | None = None, *, resume: bool = True, force
             trainer.require_same_run(out, recipe, samples)
             return out / name
     console.print(f"train {recipe.name}: {len(samples):,} samples, {recipe.backbone.model}, {recipe.train.method}")
-    result, numbers = trainer.run(recipe, METHODS.get(recipe.train.method), folder, samples, images, out, console=console)
-    card.write(result, recipe, as_json(counted), numbers, out / "log.jsonl")
-    return result
+    return trainer.run(recipe, METHODS.get(recipe.train.method), folder, samples, images, out, console=console,
+                       counts=as_json(counted))  # fmt: skip
 
 
 def _probe_prompts(folder: ModelFolder) -> list[tuple[list[int], Any]]:

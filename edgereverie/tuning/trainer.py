@@ -14,12 +14,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
@@ -31,8 +32,9 @@ from edgereverie.bundle import new_folder, write_text
 from edgereverie.errors import TrainError
 from edgereverie.recipe import Recipe
 from edgereverie.records import Sample, as_json
+from edgereverie.tuning import card
 from edgereverie.tuning.methods.base import Method
-from edgereverie.tuning.qlora import Trainable, count, place
+from edgereverie.tuning.qlora import count, place
 
 _COMPLETE = "complete"
 
@@ -238,8 +240,8 @@ def _arguments(recipe: Recipe, out: Path, precision: str) -> TrainingArguments:
 
 
 def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[Sample], images: Path | None, out: Path, *,
-        console: Console) -> tuple[Path, Trainable]:  # fmt: skip
-    """Train and return the folder of the result (``adapter`` or ``model``) with the counts of what was trained.
+        console: Console, counts: Mapping[str, Any]) -> Path:  # fmt: skip
+    """Train and return the folder of the result (``adapter`` or ``model``); its card tells ``counts`` of the data.
 
     A run that was stopped at any moment goes on from its last complete checkpoint. Raises TrainError when ``out`` holds
     another run, or the loss diverges.
@@ -277,17 +279,12 @@ def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[S
     finally:
         report.progress.stop()  # also after Ctrl-C: it gives the terminal its cursor back
         transformers_logging.set_verbosity(verbosity)
-    return _save(model, folder, recipe, out), numbers
-
-
-def _save(model: Any, folder: ModelFolder, recipe: Recipe, out: Path) -> Path:
-    from peft import PeftModel
-
-    if isinstance(model, PeftModel):
-        with _written(out / "adapter"), new_folder(out / "adapter", replace=True) as beside:
+    result = out / ("adapter" if isinstance(model, PeftModel) else "model")
+    with _written(result), new_folder(result, replace=True) as beside:
+        if isinstance(model, PeftModel):
             model.peft_config["default"].base_model_name_or_path = recipe.backbone.model
             model.save_pretrained(beside)
-        return out / "adapter"
-    with _written(out / "model"), new_folder(out / "model", replace=True) as beside:
-        save_folder(model.to(torch.float16), folder, beside)  # in 16 bits, as models are published
-    return out / "model"
+        else:
+            save_folder(model.to(torch.float16), folder, beside)  # in 16 bits, as models are published
+        card.write(beside, recipe, counts, numbers, out / "log.jsonl")
+    return result

@@ -63,7 +63,7 @@ def trained(folder: ModelFolder, samples: list[Sample], drawn: Path, tmp_path_fa
 
     trainer.quiet()
     out = tmp_path_factory.mktemp("runs") / "trained"
-    trainer.run(_quick(folder.path), METHOD, folder, samples, drawn / "images", out, console=Console(quiet=True))
+    trainer.run(_quick(folder.path), METHOD, folder, samples, drawn / "images", out, console=Console(quiet=True), counts={})
     return out
 
 
@@ -83,6 +83,6 @@ def train(folder: ModelFolder, samples: list[Sample], images: Path) -> Callable[
     from edgereverie.tuning.methods.reflective import METHOD
 
     def run(recipe: Recipe, out: Path, these: list[Sample] | None = None) -> Path:
-        return trainer.run(recipe, METHOD, folder, these or samples, images, out, console=Console(quiet=True))[0]
+        return trainer.run(recipe, METHOD, folder, these or samples, images, out, console=Console(quiet=True), counts={})
 
     return run

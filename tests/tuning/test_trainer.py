@@ -73,7 +73,7 @@ def child(out, moment):
     if pid == 0:
         try:
             moment()
-            trainer.run(recipe, METHOD, folder, samples, data / "images", out, console=Console(quiet=True))
+            trainer.run(recipe, METHOD, folder, samples, data / "images", out, console=Console(quiet=True), counts={})
         except BaseException:
             import traceback
             traceback.print_exc()
