@@ -28,7 +28,9 @@ RESULTS = Path(__file__).parent / "results"
 
 def questions(data: Path, number: int) -> list[tuple[Path, str]]:
     captions = BENCHMARKS.get("chair").items(data, number // 2)
-    pope = [item for item in BENCHMARKS.get("pope").items(data) if item.id.startswith("adversarial/")][: number - len(captions)]
+    pope = [item for item in BENCHMARKS.get("pope").items(data) if item.id.startswith("adversarial/")][
+        : number - len(captions)
+    ]
     return [(item.image, item.question) for item in (*captions, *pope)]
 
 
@@ -53,10 +55,23 @@ def compare(reference: Model, other: Model, asked: list[tuple[Path, str]], answe
         positions += len(a)
         if found != expected:
             ordered = np.sort(a, axis=-1)
-            different.append({"image": image.name, "question": question, "expected": expected, "found": found,
-                              "smallest_margin": float((ordered[:, -1] - ordered[:, -2]).min())})  # fmt: skip
-    return {"equal_answers": 1 - len(different) / len(asked), "questions": len(asked), "max_logit_diff": largest,
-            "top1": same_top / positions, "positions": positions, "different": different}  # fmt: skip
+            different.append(
+                {
+                    "image": image.name,
+                    "question": question,
+                    "expected": expected,
+                    "found": found,
+                    "smallest_margin": float((ordered[:, -1] - ordered[:, -2]).min()),
+                }
+            )
+    return {
+        "equal_answers": 1 - len(different) / len(asked),
+        "questions": len(asked),
+        "max_logit_diff": largest,
+        "top1": same_top / positions,
+        "positions": positions,
+        "different": different,
+    }
 
 
 def main() -> None:
@@ -69,15 +84,19 @@ def main() -> None:
     asked = questions(chosen.data, chosen.questions)
     result: dict[str, Any] = {"versions": stages.versions()}
     with stages.open_model(chosen.model, precise=True) as reference:
-        answers = [reference.answer(image, [Turn("user", question)], Options(max_tokens=120)).text for image, question in asked]
+        answers = [
+            reference.answer(image, [Turn("user", question)], Options(max_tokens=120)).text for image, question in asked
+        ]
         for path in chosen.bundles:
             bundle = Bundle.load(path)
             with stages.open_model(str(path), precise=True) as other:
                 name = f"{bundle.target} {bundle.quantization}"
                 result[name] = compare(reference, other, asked, answers)
             told = result[name]
-            print(f"{name}: {told['equal_answers']:.1%} of {len(asked)} answers equal, largest logit difference "
-                  f"{told['max_logit_diff']:.2e}, same top token at {told['top1']:.3%} of {told['positions']} positions")  # fmt: skip
+            print(
+                f"{name}: {told['equal_answers']:.1%} of {len(asked)} answers equal, largest logit difference "
+                f"{told['max_logit_diff']:.2e}, same top token at {told['top1']:.3%} of {told['positions']} positions"
+            )
     RESULTS.mkdir(exist_ok=True)
     write_text(RESULTS / "agreement.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 

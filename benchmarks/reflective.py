@@ -22,12 +22,22 @@ from edgereverie.evaluation.report import report_run
 from edgereverie.recipe import load_recipe
 
 PROFILES = ("gguf-q8-0", "onnx-fp32", "onnx-int8")
-ARMS = {"none": "answers only", "positive": "+ positive rationales", "negative": "+ negative rationales", "both": "+ both"}
+ARMS = {
+    "none": "answers only",
+    "positive": "+ positive rationales",
+    "negative": "+ negative rationales",
+    "both": "+ both",
+}
 SHOWN = {
-    "pope/adversarial/accuracy": "POPE adv. accuracy", "pope/adversarial/f1": "F1", "pope/adversarial/yes_ratio": "yes ratio",
-    "pope/popular/accuracy": "popular acc.", "pope/random/accuracy": "random acc.",
-    "chair/chair_i": "CHAIR_i", "chair/chair_s": "CHAIR_s", "chair/recall": "recall",
-}  # fmt: skip
+    "pope/adversarial/accuracy": "POPE adv. accuracy",
+    "pope/adversarial/f1": "F1",
+    "pope/adversarial/yes_ratio": "yes ratio",
+    "pope/popular/accuracy": "popular acc.",
+    "pope/random/accuracy": "random acc.",
+    "chair/chair_i": "CHAIR_i",
+    "chair/chair_s": "CHAIR_s",
+    "chair/recall": "recall",
+}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -39,15 +49,27 @@ def heldout(out: Path) -> Path:
 def measure(path: str, label: str, data: Path, out: Path) -> dict[str, object]:
     """Scores by metric, with the 95 % interval of each."""
     with stages.open_model(path) as model:
-        runs = stages.run_benchmarks(model, data, ("pope", "chair"), limit=None, guard="none", journal=out / "answers", label=label)
+        runs = stages.run_benchmarks(
+            model, data, ("pope", "chair"), limit=None, guard="none", journal=out / "answers", label=label
+        )
         column = report_run(label, runs, backend=model.engine.backend, artefact=stages.artefact(model))
-    return {"label": label, "artefact": column.artefact, "questions": column.n, "counts": dict(column.counts),
-            "scores": {score.metric: [score.value, score.low, score.high] for score in column.scores}}  # fmt: skip
+    return {
+        "label": label,
+        "artefact": column.artefact,
+        "questions": column.n,
+        "counts": dict(column.counts),
+        "scores": {score.metric: [score.value, score.low, score.high] for score in column.scores},
+    }
 
 
 def trained(arm: str, seed: int, out: Path) -> Path:
     """The merged model of one arm and seed."""
-    settings = [f"name={arm}-{seed}", f"train.seed={seed}", f"data.scenes.seed={100 + seed}", f"data.scenes.rationales={arm}"]
+    settings = [
+        f"name={arm}-{seed}",
+        f"train.seed={seed}",
+        f"data.scenes.seed={100 + seed}",
+        f"data.scenes.rationales={arm}",
+    ]
     run = out / f"{arm}-{seed}"
     adapter = stages.train(load_recipe("starter/reverie", settings), run)
     merged = run / "merged"
@@ -61,7 +83,9 @@ def tune(out: Path, seeds: list[int]) -> dict[str, object]:
     for seed in seeds:
         merged = trained("both", seed, out)
         columns.setdefault("tuned, PyTorch", []).append(measure(str(merged), f"tuned-{seed}", data, out))
-        for profile, bundle in zip(PROFILES, stages.export(merged, PROFILES, out / f"both-{seed}" / "bundles"), strict=True):
+        for profile, bundle in zip(
+            PROFILES, stages.export(merged, PROFILES, out / f"both-{seed}" / "bundles"), strict=True
+        ):
             columns.setdefault(f"tuned, {profile}", []).append(measure(str(bundle), f"{profile}-{seed}", data, out))
             parity[f"{profile}, seed {seed}"] = dict(Bundle.load(bundle).parity)
     return {"columns": columns, "parity": parity}

@@ -67,23 +67,39 @@ class Bundle:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}.",
-                              hint="Make one with: edgereverie export MODEL --profile gguf-q8-0") from None  # fmt: skip
+            raise BundleError(
+                f"{folder}: not a bundle, it has no {MANIFEST}.",
+                hint="Make one with: edgereverie export MODEL --profile gguf-q8-0",
+            ) from None
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise BundleError(f"{path}: the manifest cannot be read ({error}).", hint="Export the bundle again.") from None
+            raise BundleError(
+                f"{path}: the manifest cannot be read ({error}).", hint="Export the bundle again."
+            ) from None
         try:
             if data["format"] != FORMAT:
-                raise BundleError(f"{path}: bundle format {data['format']!r}; this version reads format {FORMAT}.",
-                                  hint="Export the bundle again with this version.")  # fmt: skip
+                raise BundleError(
+                    f"{path}: bundle format {data['format']!r}; this version reads format {FORMAT}.",
+                    hint="Export the bundle again with this version.",
+                )
             image = data["image"] | {"mean": tuple(data["image"]["mean"]), "std": tuple(data["image"]["std"])}
             files = {role: BundleFile(**entry) for role, entry in data["files"].items()}
             bundle = cls(
-                folder=folder, name=data["name"], target=data["target"], quantization=data["quantization"],
-                chat=data["chat"], image=ImageSpec(**image), context=int(data["context"]), files=files,
-                made_from=data["made_from"], parity=data["parity"], calibration=data["calibration"],
-            )  # fmt: skip
+                folder=folder,
+                name=data["name"],
+                target=data["target"],
+                quantization=data["quantization"],
+                chat=data["chat"],
+                image=ImageSpec(**image),
+                context=int(data["context"]),
+                files=files,
+                made_from=data["made_from"],
+                parity=data["parity"],
+                calibration=data["calibration"],
+            )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BundleError(f"{path}: the manifest lacks or misspells {error}.", hint="Export the bundle again.") from None
+            raise BundleError(
+                f"{path}: the manifest lacks or misspells {error}.", hint="Export the bundle again."
+            ) from None
         for role in bundle.files:
             bundle.file(role)
         return bundle
@@ -91,12 +107,16 @@ class Bundle:
     def file(self, role: str) -> Path:
         """Path of the file in that role. Raises BundleError when there is none, or when its path leaves the bundle."""
         if role not in self.files:
-            raise BundleError(f"{self.folder}: the bundle has no {role!r} file.",
-                              hint=f"It has: {', '.join(sorted(self.files))}. Export it again.")  # fmt: skip
+            raise BundleError(
+                f"{self.folder}: the bundle has no {role!r} file.",
+                hint=f"It has: {', '.join(sorted(self.files))}. Export it again.",
+            )
         path = (self.folder / self.files[role].path).resolve()
         if not path.is_relative_to(self.folder.resolve()) or Path(self.files[role].path).is_absolute():
-            raise BundleError(f"{self.folder}: the {role!r} file {self.files[role].path!r} lies outside the bundle.",
-                              hint="Do not use this bundle: its manifest was tampered with.")  # fmt: skip
+            raise BundleError(
+                f"{self.folder}: the {role!r} file {self.files[role].path!r} lies outside the bundle.",
+                hint="Do not use this bundle: its manifest was tampered with.",
+            )
         return path
 
     def faults(self, *, hashes: bool = True) -> list[str]:
@@ -112,15 +132,19 @@ class Bundle:
             elif (size := path.stat().st_size) != entry.bytes:
                 found.append(f"{entry.path} ({role}) has {size:,} bytes, the manifest says {entry.bytes:,}.")
             elif hashes and (digest := sha256_of(path)) != entry.sha256:
-                found.append(f"{entry.path} ({role}) was changed: its SHA-256 is {digest[:12]}..., the manifest says "
-                             f"{entry.sha256[:12]}...")  # fmt: skip
+                found.append(
+                    f"{entry.path} ({role}) was changed: its SHA-256 is {digest[:12]}..., the manifest says "
+                    f"{entry.sha256[:12]}..."
+                )
         return found
 
     def check(self, *, hashes: bool = True) -> None:
         """Raise BundleError that lists all faults, if there are any."""
         if found := self.faults(hashes=hashes):
-            raise BundleError("\n".join([f"{self.folder}: the bundle is damaged."] + [f"  - {fault}" for fault in found]),
-                              hint="Copy it again from where it came, or export it again.")  # fmt: skip
+            raise BundleError(
+                "\n".join([f"{self.folder}: the bundle is damaged."] + [f"  - {fault}" for fault in found]),
+                hint="Copy it again from where it came, or export it again.",
+            )
 
     def fingerprint(self) -> str:
         """SHA-256 over all roles and hashes: what calibration and reports name this artefact by."""

@@ -90,8 +90,10 @@ def render(chat: ChatFormat, turns: Sequence[Turn], *, image: bool) -> list[tupl
             prefix += chat.system.format(text=turn.text)
             continue
         if turn.role != expected:
-            raise DataError(f"Turn {index + 1} is the {turn.role}'s, where the {expected}'s was expected.",
-                            hint="User and assistant take turns, the user first.")  # fmt: skip
+            raise DataError(
+                f"Turn {index + 1} is the {turn.role}'s, where the {expected}'s was expected.",
+                hint="User and assistant take turns, the user first.",
+            )
         if turn.role == "user":
             prefix += chat.user.format(text=(chat.image if image else "") + turn.text) + chat.assistant
             image = False
@@ -112,8 +114,10 @@ def _check_text(chat: ChatFormat, turn: Turn, index: int) -> None:
         raise DataError(f"Turn {index + 1} ({turn.role}) is empty.")
     for token in chat.control:
         if token in turn.text:
-            raise DataError(f"Turn {index + 1} ({turn.role}) holds the control token {token!r}.",
-                            hint="Remove it from the text; the chat format writes it.")  # fmt: skip
+            raise DataError(
+                f"Turn {index + 1} ({turn.role}) holds the control token {token!r}.",
+                hint="Remove it from the text; the chat format writes it.",
+            )
 
 
 def encode(
@@ -140,8 +144,10 @@ def encode(
             piece += 1
         # Phi-3's control tokens swallow the blank space after them, which may reach into the next piece: that is theirs.
         if stop > borders[piece][0] and token not in control:
-            raise DataError(f"Token {tokenizer.id_to_token(token)!r} straddles the border of an answer.",
-                            hint="The tokenizer does not fit the chat format; was tokenizer.json exchanged?")  # fmt: skip
+            raise DataError(
+                f"Token {tokenizer.id_to_token(token)!r} straddles the border of an answer.",
+                hint="The tokenizer does not fit the chat format; was tokenizer.json exchanged?",
+            )
         repeat = image_tokens if token == image_id else 1
         ids += [token] * repeat
         learn += [borders[piece][1]] * repeat

@@ -17,7 +17,9 @@ from edgereverie.recipe import load_recipe
 from edgereverie.records import Answer, Options, Turn
 
 PROFILES = ("gguf-q8-0", "onnx-int8")
-_COMPANIONS = 0.7  # of the scenes by which POPE's popular and adversarial questions are ranked: those of the starter's diet
+_COMPANIONS = (
+    0.7  # of the scenes by which POPE's popular and adversarial questions are ranked: those of the starter's diet
+)
 
 
 def run(out: Path, *, seed: int, quick: bool = False) -> Path:
@@ -31,7 +33,9 @@ def run(out: Path, *, seed: int, quick: bool = False) -> Path:
     data = out / "scenes"
     console.rule("1 of 6  scenes whose truth is known")
     if not (data / "manifest.json").is_file():
-        stages.draw_scenes(data, train=20 if quick else 500, heldout=pictures, seed=1000 + seed, companion_share=_COMPANIONS)
+        stages.draw_scenes(
+            data, train=20 if quick else 500, heldout=pictures, seed=1000 + seed, companion_share=_COMPANIONS
+        )
 
     console.rule("2 of 6  the starter, as it ships")
     gathered = [_measure("starter", "starter", data, out)]
@@ -54,7 +58,9 @@ def run(out: Path, *, seed: int, quick: bool = False) -> Path:
 
     console.rule("6 of 6  report")
     questions = [_told("starter", "starter", data), *(_told(_title(bundle), str(bundle), data) for bundle in bundles)]
-    columns = tuple(report_run(label, runs, backend=name, artefact=mark, seed=seed) for label, runs, name, mark in gathered)
+    columns = tuple(
+        report_run(label, runs, backend=name, artefact=mark, seed=seed) for label, runs, name, mark in gathered
+    )
     first = gathered[0]
     report = Report(
         title="A small model learns to look again",
@@ -68,8 +74,12 @@ def run(out: Path, *, seed: int, quick: bool = False) -> Path:
     )
     write_report(out, report)
     console.print(terminal_table(report))
-    console.print(f"Took {(time.monotonic() - started) / 60:.1f} minutes. Look at {out / 'report.html'}, or ask the exported model:")
-    console.print(f"  edgereverie ask {bundles[0]} --image {data / 'images' / 'heldout' / '000000.png'} 'Describe the image.' --guard flag")
+    console.print(
+        f"Took {(time.monotonic() - started) / 60:.1f} minutes. Look at {out / 'report.html'}, or ask the exported model:"
+    )
+    console.print(
+        f"  edgereverie ask {bundles[0]} --image {data / 'images' / 'heldout' / '000000.png'} 'Describe the image.' --guard flag"
+    )
     return out
 
 
@@ -80,7 +90,9 @@ def _installed(profiles: Sequence[str]) -> list[str]:
     needed = {"gguf": "llama_cpp", "onnx": "onnxruntime"}
     here = [name for name in profiles if find_spec(needed[name.partition("-")[0]])]
     for name in sorted(set(profiles) - set(here)):
-        stages.console.print(f"[yellow]left out {name}: the package {needed[name.partition('-')[0]]} is not installed[/]")
+        stages.console.print(
+            f"[yellow]left out {name}: the package {needed[name.partition('-')[0]]} is not installed[/]"
+        )
     if not here:
         raise MissingPackage("onnxruntime", "The demo's export", "all")
     return here
@@ -88,7 +100,9 @@ def _installed(profiles: Sequence[str]) -> list[str]:
 
 def _measure(label: str, path: str, data: Path, out: Path) -> tuple[str, list[Any], str, str]:
     with stages.open_model(path) as model:
-        runs = stages.run_benchmarks(model, data, ("pope", "chair"), limit=None, guard="none", journal=out / "answers", label=label)
+        runs = stages.run_benchmarks(
+            model, data, ("pope", "chair"), limit=None, guard="none", journal=out / "answers", label=label
+        )
         return label, runs, model.engine.backend, stages.artefact(model)
 
 
@@ -114,7 +128,12 @@ def _flagged(data: Path, told: Sequence[tuple[str, list[Answer]]]) -> tuple[Any,
 
     truth = {item.image: item.truth for item in BENCHMARK.items(data)}
     return tuple(
-        Exhibit(image, "Describe the image in detail.", truth[image], tuple((label, answers[index]) for label, answers in told))
+        Exhibit(
+            image,
+            "Describe the image in detail.",
+            truth[image],
+            tuple((label, answers[index]) for label, answers in told),
+        )
         for index, image in enumerate(_pictures(data))
     )
 

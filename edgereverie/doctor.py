@@ -82,12 +82,19 @@ def _machine() -> Iterator[Finding]:
         yield Finding("Python", "problem", python, "Install Python 3.11 or later.")
     yield Finding("processor", "ok", f"{_cores()} of {os.cpu_count()} cores usable")
     memory = _memory()
-    yield Finding("memory", "ok", f"{memory[0] / 2**30:.1f} GiB of {memory[1] / 2**30:.1f} GiB free" if memory else
-                  "unknown on this system")  # fmt: skip
+    yield Finding(
+        "memory",
+        "ok",
+        f"{memory[0] / 2**30:.1f} GiB of {memory[1] / 2**30:.1f} GiB free" if memory else "unknown on this system",
+    )
     free = shutil.disk_usage(Path.cwd()).free
     enough = free > 2 * 2**30
-    yield Finding("disk", "ok" if enough else "problem", f"{free / 2**30:.1f} GiB free here",
-                  "" if enough else "A run of a small model writes a few GiB; make room or work elsewhere.")  # fmt: skip
+    yield Finding(
+        "disk",
+        "ok" if enough else "problem",
+        f"{free / 2**30:.1f} GiB free here",
+        "" if enough else "A run of a small model writes a few GiB; make room or work elsewhere.",
+    )
 
 
 def _cores() -> int:
@@ -115,8 +122,12 @@ def _gpu() -> Finding:
     if version_of("torch") is None:
         if not cards:
             return Finding("NVIDIA GPU", "missing", "none found", "Everything small runs on the CPU.")
-        return Finding("NVIDIA GPU", "ok", f"{cards}; torch is not installed, so it is not used yet",
-                       "pip install 'edgereverie[train]'")  # fmt: skip
+        return Finding(
+            "NVIDIA GPU",
+            "ok",
+            f"{cards}; torch is not installed, so it is not used yet",
+            "pip install 'edgereverie[train]'",
+        )
     try:
         import torch
 
@@ -135,8 +146,12 @@ def _gpu() -> Finding:
     why = (
         "the installed torch is a CPU build" if build is None else f"torch was built for CUDA {build} and cannot use it"
     )
-    return Finding("NVIDIA GPU", "problem", f"{cards}, but {why}",
-                   "Install the torch build for your driver: https://pytorch.org/get-started/locally")  # fmt: skip
+    return Finding(
+        "NVIDIA GPU",
+        "problem",
+        f"{cards}, but {why}",
+        "Install the torch build for your driver: https://pytorch.org/get-started/locally",
+    )
 
 
 def _nvidia_cards() -> str:
@@ -158,11 +173,19 @@ def _packages() -> Iterator[Finding]:
         if version is None:
             yield Finding(distribution, "missing", f"for {purpose}", f"pip install 'edgereverie[{extra}]'")
         elif find_spec(module) is None:
-            yield Finding(distribution, "problem", f"{version}, but its module {module!r} cannot be found",
-                          f"pip install --force-reinstall {distribution}")  # fmt: skip
+            yield Finding(
+                distribution,
+                "problem",
+                f"{version}, but its module {module!r} cannot be found",
+                f"pip install --force-reinstall {distribution}",
+            )
         elif distribution == "transformers" and not transformers_fits(version):
-            yield Finding(distribution, "problem", f"{version}; 5.20 or later, below 6, is needed",
-                          "pip install 'transformers>=5.20,<6'")  # fmt: skip
+            yield Finding(
+                distribution,
+                "problem",
+                f"{version}; 5.20 or later, below 6, is needed",
+                "pip install 'transformers>=5.20,<6'",
+            )
         else:
             yield Finding(distribution, "ok", version)
 
@@ -199,11 +222,19 @@ def _recipes() -> Finding:
 def _hub() -> Finding:
     """Whether models can be fetched. HF_HUB_OFFLINE is respected: then nothing is asked."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return Finding("huggingface.co", "missing", "HF_HUB_OFFLINE is set, so it is not asked",
-                       "Models in folders and the shipped starter need no network.")  # fmt: skip
+        return Finding(
+            "huggingface.co",
+            "missing",
+            "HF_HUB_OFFLINE is set, so it is not asked",
+            "Models in folders and the shipped starter need no network.",
+        )
     try:
         socket.create_connection(HUB, timeout=_HUB_SECONDS).close()
     except OSError as error:
-        return Finding("huggingface.co", "missing", f"does not answer ({error})",
-                       "Models in folders and the shipped starter need no network.")  # fmt: skip
+        return Finding(
+            "huggingface.co",
+            "missing",
+            f"does not answer ({error})",
+            "Models in folders and the shipped starter need no network.",
+        )
     return Finding("huggingface.co", "ok", "answers")

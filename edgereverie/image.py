@@ -42,13 +42,19 @@ def open_image(source: Path | bytes) -> Image.Image:
                     picture.alpha_composite(layer)
                 return picture.convert("RGB")
     except FileNotFoundError:
-        raise DataError(f"{name}: no such image.", hint="Check the path, and the image root that it is relative to.") from None
+        raise DataError(
+            f"{name}: no such image.", hint="Check the path, and the image root that it is relative to."
+        ) from None
     except IsADirectoryError:
         raise DataError(f"{name}: this is a folder, not an image.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{name}: not an image that can be read.", hint=f"Formats read: {', '.join(FORMATS)}.") from None
+        raise DataError(
+            f"{name}: not an image that can be read.", hint=f"Formats read: {', '.join(FORMATS)}."
+        ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: the image is damaged or cut short ({error}).", hint="Copy or download it again.") from None
+        raise DataError(
+            f"{name}: the image is damaged or cut short ({error}).", hint="Copy or download it again."
+        ) from None
 
 
 def square(picture: Image.Image, spec: ImageSpec) -> Image.Image:

@@ -224,8 +224,9 @@ class Recipe(StrictModel):
         if self.backbone.quantization == "nf4" and self.train.parts.language_model == "full":
             raise _conflict(
                 "4-bit weights cannot be trained in full. Set quantization to none, or language_model to lora.",
-                "backbone.quantization", "train.parts.language_model",
-            )  # fmt: skip
+                "backbone.quantization",
+                "train.parts.language_model",
+            )
         return self
 
     def text(self) -> str:

@@ -37,7 +37,9 @@ def _bar(title: str) -> Iterator[Any]:
     """A progress bar as a callable of (done, total)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -50,8 +52,15 @@ def draw_scenes(out: Path, *, train: int, heldout: int, seed: int, companion_sha
     from edgereverie.data.scenes.files import draw_dataset
 
     with _bar("draw scenes") as progress:
-        return draw_dataset(out, train=train, heldout=heldout, seed=seed, companion_share=companion_share, force=force,
-                            progress=progress)  # fmt: skip
+        return draw_dataset(
+            out,
+            train=train,
+            heldout=heldout,
+            seed=seed,
+            companion_share=companion_share,
+            force=force,
+            progress=progress,
+        )
 
 
 def _samples(recipe: Recipe, out: Path) -> tuple[list[Sample], Path | None, Counts]:
@@ -90,7 +99,9 @@ def model_folder(name: str, *, revision: str | None = None) -> ModelFolder:
     if path.is_dir():
         return open_folder(path)
     if "/" not in name or name.startswith((".", "/")):
-        raise BackboneError(f"{name}: no such model folder.", hint="Name 'starter', a folder, or a hub id such as org/name.")
+        raise BackboneError(
+            f"{name}: no such model folder.", hint="Name 'starter', a folder, or a hub id such as org/name."
+        )
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -100,8 +111,10 @@ def model_folder(name: str, *, revision: str | None = None) -> ModelFolder:
         wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
         return open_folder(Path(snapshot_download(name, revision=revision, allow_patterns=wanted)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise BackboneError(f"{name}: neither a folder here nor to be had from the hub ({error}).",
-                            hint="Check the name and the network, or copy the model folder here and name its path.") from None  # fmt: skip
+        raise BackboneError(
+            f"{name}: neither a folder here nor to be had from the hub ({error}).",
+            hint="Check the name and the network, or copy the model folder here and name its path.",
+        ) from None
 
 
 def _base(recipe: Recipe, out: Path) -> ModelFolder:
@@ -144,8 +157,9 @@ def train(recipe: Recipe, out: Path | None = None, *, resume: bool = True, force
             trainer.require_same_run(out, recipe, samples)
             return out / name
     console.print(f"train {recipe.name}: {len(samples):,} samples, {recipe.backbone.model}, {recipe.train.method}")
-    return trainer.run(recipe, METHODS.get(recipe.train.method), folder, samples, images, out, console=console,
-                       counts=as_json(counted))  # fmt: skip
+    return trainer.run(
+        recipe, METHODS.get(recipe.train.method), folder, samples, images, out, console=console, counts=as_json(counted)
+    )
 
 
 def _probe_prompts(folder: ModelFolder) -> list[tuple[list[int], Any]]:
@@ -189,16 +203,24 @@ def merge(adapter: Path, out: Path | None = None, *, base: str | None = None, fo
     ]
     console.print(f"merge {adapter} into {folder.path.name}")
     parity = merging.merge(folder, adapter, out, prompts, force=force)
-    console.print(f"  parity: largest logit difference {parity.max_logit_diff:.2e} (the adapter moves logits by "
-                  f"{parity.adapter_effect:.2f}), same top token at {parity.top1:.1%} of {parity.positions} positions")  # fmt: skip
+    console.print(
+        f"  parity: largest logit difference {parity.max_logit_diff:.2e} (the adapter moves logits by "
+        f"{parity.adapter_effect:.2f}), same top token at {parity.top1:.1%} of {parity.positions} positions"
+    )
     return out
 
 
 # Export
 
 
-def export(model: Path | str, profiles: Sequence[str], out: Path | None = None, *, force: bool = False,
-           allow_parity_failure: bool = False) -> list[Path]:  # fmt: skip
+def export(
+    model: Path | str,
+    profiles: Sequence[str],
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    allow_parity_failure: bool = False,
+) -> list[Path]:
     """Bundles of a model folder, one per profile, each compared with the model it was made from.
 
     model: a model folder, ``starter``, a hub id, or an adapter (or its run folder), which is merged first. out: the folder
@@ -269,7 +291,11 @@ def _finished(final: Path, made_from: dict[str, Any]) -> bool:
     if not (final / MANIFEST).is_file():
         return False
     bundle = Bundle.load(final)
-    return bundle.made_from.get("weights") == made_from["weights"] and bool(bundle.parity.get("passed")) and not bundle.faults()
+    return (
+        bundle.made_from.get("weights") == made_from["weights"]
+        and bool(bundle.parity.get("passed"))
+        and not bundle.faults()
+    )
 
 
 def _judge(folder: ModelFolder, bundle: Bundle, profile: Any, *, allow_parity_failure: bool) -> None:
@@ -277,7 +303,10 @@ def _judge(folder: ModelFolder, bundle: Bundle, profile: Any, *, allow_parity_fa
     from edgereverie.export.parity import compare
     from edgereverie.export.write import with_parity
 
-    with open_model(str(folder.path), precise=True) as reference, open_model(str(bundle.folder), precise=True) as exported:
+    with (
+        open_model(str(folder.path), precise=True) as reference,
+        open_model(str(bundle.folder), precise=True) as exported,
+    ):
         parity = compare(reference.engine, exported.engine, _probe_prompts(folder), profile.parity)
     with_parity(bundle, parity.as_json())
     if not parity.passed and not allow_parity_failure:
@@ -304,8 +333,16 @@ def open_model(path: str, *, backend: str = "auto", precise: bool = False) -> Mo
 # Evaluation
 
 
-def run_benchmarks(model: Model, data: Path, benchmarks: Sequence[str], *, limit: int | None, guard: str, journal: Path | None,
-                   label: str) -> list[Run]:  # fmt: skip
+def run_benchmarks(
+    model: Model,
+    data: Path,
+    benchmarks: Sequence[str],
+    *,
+    limit: int | None,
+    guard: str,
+    journal: Path | None,
+    label: str,
+) -> list[Run]:
     """Every benchmark once, resumed from ``journal``/LABEL-BENCHMARK.jsonl when it is there."""
     from edgereverie.evaluation.run import console_progress, run_benchmark
 
@@ -318,8 +355,11 @@ def run_benchmarks(model: Model, data: Path, benchmarks: Sequence[str], *, limit
 
         path = journal / f"{label}-{name}.jsonl".replace("/", "_").replace(" ", "_") if journal else None
         with console_progress(console, f"{label}: {name}") as progress:
-            runs.append(run_benchmark(BENCHMARKS.get(name), data, answer, limit=limit, journal=path, identity=identity,
-                                      progress=progress))  # fmt: skip
+            runs.append(
+                run_benchmark(
+                    BENCHMARKS.get(name), data, answer, limit=limit, journal=path, identity=identity, progress=progress
+                )
+            )
     return runs
 
 
@@ -328,8 +368,16 @@ def artefact(model: Model) -> str:
     return model.bundle.fingerprint() if model.bundle is not None else getattr(model, "weights", "")
 
 
-def evaluate(models: Sequence[str], *, benchmarks: Sequence[str], data: Path | None = None, limit: int | None = None,
-             guard: str = "none", out: Path | None = None, backend: str = "auto") -> Path:  # fmt: skip
+def evaluate(
+    models: Sequence[str],
+    *,
+    benchmarks: Sequence[str],
+    data: Path | None = None,
+    limit: int | None = None,
+    guard: str = "none",
+    out: Path | None = None,
+    backend: str = "auto",
+) -> Path:
     """Run benchmarks on one or more models; the folder with report.json and report.html. The first is the starting point.
 
     data: a folder with the benchmarks' files; by default the project's own held-out scenes, drawn into the report folder.
@@ -345,13 +393,21 @@ def evaluate(models: Sequence[str], *, benchmarks: Sequence[str], data: Path | N
     for path in models:
         with open_model(path, backend=backend) as model:
             label = _label(path, [name for name, *_ in gathered])
-            runs = run_benchmarks(model, data, benchmarks, limit=limit, guard=guard, journal=out / "answers", label=label)
+            runs = run_benchmarks(
+                model, data, benchmarks, limit=limit, guard=guard, journal=out / "answers", label=label
+            )
             gathered.append((label, runs, model.engine.backend, artefact(model)))
     columns = tuple(report_run(label, runs, backend=name, artefact=mark) for label, runs, name, mark in gathered)
     first = gathered[0]
     differences = tuple(difference((first[0], first[1]), (label, runs)) for label, runs, *_ in gathered[1:])
-    report = Report(title="Evaluation", runs=columns, differences=differences, exhibits=exhibits(gathered), versions=versions(),
-                    notes=(f"Guard: {guard}.",))  # fmt: skip
+    report = Report(
+        title="Evaluation",
+        runs=columns,
+        differences=differences,
+        exhibits=exhibits(gathered),
+        versions=versions(),
+        notes=(f"Guard: {guard}.",),
+    )
     write_report(out, report)
     console.print(terminal_table(report))
     return out
@@ -379,14 +435,20 @@ def exhibits(gathered: Sequence[tuple[str, list[Run], str, str]], most: int = 12
     from edgereverie.evaluation.report import Exhibit
 
     shown = []
-    by_benchmark = {run.benchmark: [(label, r) for label, runs, *_ in gathered for r in runs if r.benchmark == run.benchmark]
-                    for run in gathered[0][1]}  # fmt: skip
+    by_benchmark = {
+        run.benchmark: [(label, r) for label, runs, *_ in gathered for r in runs if r.benchmark == run.benchmark]
+        for run in gathered[0][1]
+    }
     for columns in by_benchmark.values():
         items = columns[0][1].items
         answers = {label: {p.id: p.answer for p in run.predictions} for label, run in columns}
         disputed = [item for item in items if len({answers[label][item.id].text for label in answers}) > 1]
         for item in (disputed or list(items))[: most // max(1, len(by_benchmark))]:
-            shown.append(Exhibit(item.image, item.question, item.truth, tuple((label, answers[label][item.id]) for label in answers)))
+            shown.append(
+                Exhibit(
+                    item.image, item.question, item.truth, tuple((label, answers[label][item.id]) for label in answers)
+                )
+            )
     return tuple(shown)
 
 

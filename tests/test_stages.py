@@ -58,7 +58,13 @@ def spoilt(exported: Callable[[str], Path], tmp_path: Path) -> Callable[..., Bun
 
 
 def own_recipe(rows: Path, images: Path | None, model: Path, **train: object) -> Recipe:
-    quick = {"epochs": 1, "batch_size": 2, "precision": "fp32", "log_every": 1, "lora": {"rank": 4, "alpha": 8, "dropout": 0.0}}
+    quick = {
+        "epochs": 1,
+        "batch_size": 2,
+        "precision": "fp32",
+        "log_every": 1,
+        "lora": {"rank": 4, "alpha": 8, "dropout": 0.0},
+    }
     return Recipe(name="own", backbone={"model": str(model), "quantization": "none"},
                   data={"train": ({"path": rows},), "images": images}, train=quick | train)  # fmt: skip
 
@@ -77,7 +83,9 @@ def test_trained_merged_exported_and_asked(profile: str, exported, merged_folder
     with stages.open_model(str(bundle.folder)) as model, stages.open_model(str(merged_folder)) as reference:
         answer = model.answer(picture, QUESTION, options)
         assert model.engine.backend == {"onnx": "onnxrt", "gguf": "llamacpp"}[bundle.target]
-        assert answer == replace(model.answer(picture, QUESTION, options), seconds=answer.seconds), "asked twice, answered alike"
+        assert answer == replace(model.answer(picture, QUESTION, options), seconds=answer.seconds), (
+            "asked twice, answered alike"
+        )
         assert 0 < answer.tokens <= 12
         difference = model.score(picture, QUESTION, "No.") - reference.score(picture, QUESTION, "No.")
         assert abs(difference) < (0.5 if profile == "gguf-q8-0" else 0.05)
@@ -122,7 +130,9 @@ def test_evaluate_with_a_limit(profile: str, exported, merged_folder: Path, tmp_
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     journals = {path.name: path.read_text(encoding="utf-8").splitlines() for path in (out / "answers").iterdir()}
     assert len(journals) == 4
-    stages.evaluate([str(merged_folder), str(exported(profile))], benchmarks=["pope", "chair"], data=data, limit=3, out=out)
+    stages.evaluate(
+        [str(merged_folder), str(exported(profile))], benchmarks=["pope", "chair"], data=data, limit=3, out=out
+    )
     again = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert [run["scores"] for run in again["runs"]] == [run["scores"] for run in report["runs"]]
     kept = {path.name: path.read_text(encoding="utf-8").splitlines() for path in (out / "answers").iterdir()}
@@ -189,7 +199,12 @@ def test_a_missing_image_is_named_with_its_record(photos: Path, tmp_path: Path, 
     rows = tmp_path / "rows.json"
     rows.write_text(json.dumps([row("good.png"), row("gone.png", "seven")]), encoding="utf-8")
     error = refused(own_recipe(rows, photos, tiny_folder), tmp_path / "run")
-    assert isinstance(error, DataError) and "gone.png" in str(error) and "seven" in str(error) and "rows.json" in str(error)
+    assert (
+        isinstance(error, DataError)
+        and "gone.png" in str(error)
+        and "seven" in str(error)
+        and "rows.json" in str(error)
+    )
 
 
 def test_a_truncated_image_is_named(photos: Path, tmp_path: Path, tiny_folder: Path) -> None:
@@ -224,7 +239,9 @@ def test_an_image_root_that_is_not_given_or_not_there(photos: Path, tmp_path: Pa
 
 def test_an_unknown_key_in_a_recipe_is_told_with_its_line(recipe_file: Callable[[str], Path]) -> None:
     path = recipe_file("name: x\ndata:\n  scenes: {count: 2}\ntrain:\n  learning_rte: 1.0e-3\n")
-    with pytest.raises(RecipeError, match=r"run\.yaml:5: train\.learning_rte: unknown key\. Did you mean 'learning_rate'"):
+    with pytest.raises(
+        RecipeError, match=r"run\.yaml:5: train\.learning_rte: unknown key\. Did you mean 'learning_rate'"
+    ):
         load_recipe(path)
 
 
@@ -273,7 +290,9 @@ def wrong_vision(tokens: int, width: int) -> bytes:
 
 
 @pytest.mark.parametrize("profile", ["gguf-f16", "onnx-fp32"])
-@pytest.mark.parametrize(("tokens", "width", "message"), [(36, 128, "128 wide.*takes 256"), (16, 256, "16 image tokens.*36")])
+@pytest.mark.parametrize(
+    ("tokens", "width", "message"), [(36, 128, "128 wide.*takes 256"), (16, 256, "16 image tokens.*36")]
+)
 def test_a_vision_encoder_of_another_size(spoilt, profile: str, tokens: int, width: int, message: str) -> None:
     bundle = spoilt(profile, "vision", lambda _: wrong_vision(tokens, width))
     with pytest.raises(BundleError, match=message) as caught:
@@ -283,6 +302,7 @@ def test_a_vision_encoder_of_another_size(spoilt, profile: str, tokens: int, wid
 
 def test_a_tokenizer_of_another_model(spoilt, picture: Path) -> None:
     """One with more tokens than the model computes logits for, and one that knows no image token."""
+
     def grow(data: bytes) -> bytes:
         tokenizer = json.loads(data)
         size = max(token["id"] for token in tokenizer["added_tokens"]) + 1

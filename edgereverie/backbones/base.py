@@ -42,7 +42,9 @@ class Backbone:
     exports: tuple[str, ...]
 
     def recognises(self, config: Mapping[str, Any]) -> bool:
-        return config.get("model_type") == "llava" and config.get("text_config", {}).get("model_type") in self.text_types
+        return (
+            config.get("model_type") == "llava" and config.get("text_config", {}).get("model_type") in self.text_types
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,9 @@ def open_folder(path: Path) -> ModelFolder:
     config = _read_json(path, "config.json")
     for needed in ("tokenizer.json", "preprocessor_config.json"):
         if not (path / needed).is_file():
-            raise BackboneError(f"{path}: the model folder has no {needed}.", hint="Copy the whole folder, or download it again.")
+            raise BackboneError(
+                f"{path}: the model folder has no {needed}.", hint="Copy the whole folder, or download it again."
+            )
     if not any(path.glob("*.safetensors")):
         raise BackboneError(f"{path}: the model folder has no .safetensors weights.", hint="Only safetensors are read.")
     backbone = find_backbone(config, path)
@@ -89,14 +93,18 @@ def open_folder(path: Path) -> ModelFolder:
     preprocessing = _read_json(path, "preprocessor_config.json")
     try:
         image = ImageSpec(
-            size=int(vision["image_size"]), patch=int(vision["patch_size"]),
-            mean=tuple(preprocessing["image_mean"]), std=tuple(preprocessing["image_std"]),
+            size=int(vision["image_size"]),
+            patch=int(vision["patch_size"]),
+            mean=tuple(preprocessing["image_mean"]),
+            std=tuple(preprocessing["image_std"]),
             fit="crop" if preprocessing.get("do_center_crop", False) else "pad",
-        )  # fmt: skip
+        )
     except (KeyError, TypeError, ValueError) as error:
-        raise BackboneError(f"{path}: the image geometry is incomplete ({error}).",
-                            hint="config.json needs vision_config.image_size and patch_size, preprocessor_config.json image_mean "
-                                 "and image_std.") from None  # fmt: skip
+        raise BackboneError(
+            f"{path}: the image geometry is incomplete ({error}).",
+            hint="config.json needs vision_config.image_size and patch_size, preprocessor_config.json image_mean "
+            "and image_std.",
+        ) from None
     return ModelFolder(path, config, backbone, image)
 
 
@@ -106,18 +114,24 @@ def find_backbone(config: Mapping[str, Any], path: Path) -> Backbone:
         if backbone.recognises(config):
             return backbone
     text = config.get("text_config", {}).get("model_type")
-    raise BackboneError(f"{path}: no backbone stands for model_type {config.get('model_type')!r} with text model {text!r}.",
-                        hint=f"Known backbones: {', '.join(BACKBONES.names())}.")  # fmt: skip
+    raise BackboneError(
+        f"{path}: no backbone stands for model_type {config.get('model_type')!r} with text model {text!r}.",
+        hint=f"Known backbones: {', '.join(BACKBONES.names())}.",
+    )
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         return json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BackboneError(f"{folder}: not a model folder, it has no {name}.",
-                            hint="Name a folder with config.json and safetensors, or 'starter'.") from None  # fmt: skip
+        raise BackboneError(
+            f"{folder}: not a model folder, it has no {name}.",
+            hint="Name a folder with config.json and safetensors, or 'starter'.",
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BackboneError(f"{folder / name}: cannot be read ({error}).", hint="Copy or download the folder again.") from None
+        raise BackboneError(
+            f"{folder / name}: cannot be read ({error}).", hint="Copy or download the folder again."
+        ) from None
 
 
 def device() -> str:
@@ -140,25 +154,44 @@ def _load(folder: ModelFolder, precision: Precision, quantization: str) -> nn.Mo
         # Full names from the root: transformers matches these from the start of a module's name, and giving any list
         # drops its own exclusion of lm_head.
         settings = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype,
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=["model.vision_tower", "model.multi_modal_projector", "lm_head"],
-        )  # fmt: skip
+        )
     try:
         model, info = LlavaForConditionalGeneration.from_pretrained(
-            folder.path, dtype=dtype, quantization_config=settings, device_map={"": device()}, use_safetensors=True,
-            local_files_only=True, trust_remote_code=False, output_loading_info=True,
-        )  # fmt: skip
+            folder.path,
+            dtype=dtype,
+            quantization_config=settings,
+            device_map={"": device()},
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
     except SafetensorError as error:
-        raise BackboneError(f"{folder.path}: the weights are damaged or cut short ({error}).",
-                            hint="Copy or download the .safetensors files again.") from None  # fmt: skip
+        raise BackboneError(
+            f"{folder.path}: the weights are damaged or cut short ({error}).",
+            hint="Copy or download the .safetensors files again.",
+        ) from None
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise BackboneError(f"{folder.path}: the weights do not load ({error}).",
-                            hint="config.json and the weights must be of the same model.") from None  # fmt: skip
-    wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info.get(kind)}
+        raise BackboneError(
+            f"{folder.path}: the weights do not load ({error}).",
+            hint="config.json and the weights must be of the same model.",
+        ) from None
+    wrong = {
+        kind: sorted(map(str, info[kind]))
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        if info.get(kind)
+    }
     if wrong:
         listed = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:4])}" for kind, names in wrong.items())
-        raise BackboneError(f"{folder.path}: config and weights disagree ({listed}).",
-                            hint="Take config.json and the weights from the same checkpoint.")  # fmt: skip
+        raise BackboneError(
+            f"{folder.path}: config and weights disagree ({listed}).",
+            hint="Take config.json and the weights from the same checkpoint.",
+        )
     if quantization == "nf4":
         _assert_nf4_placed(model, folder)
     return model.eval()
@@ -174,8 +207,10 @@ def _assert_nf4_placed(model: nn.Module, folder: ModelFolder) -> None:
         if not isinstance(module, torch.nn.Linear):
             continue
         if (id(module) in inside) != isinstance(module, Linear4bit):
-            raise BackboneError(f"{folder.path}: 4-bit quantization went wrong at {name} ({type(module).__name__}).",
-                                hint="This version of transformers places it differently; install one that the package names.")  # fmt: skip
+            raise BackboneError(
+                f"{folder.path}: 4-bit quantization went wrong at {name} ({type(module).__name__}).",
+                hint="This version of transformers places it differently; install one that the package names.",
+            )
 
 
 def save_folder(model: nn.Module, source: ModelFolder, out: Path) -> None:
@@ -186,7 +221,13 @@ def save_folder(model: nn.Module, source: ModelFolder, out: Path) -> None:
 
 def copy_companions(source: Path, out: Path) -> None:
     """The files beside the weights: tokenizer, image geometry, chat template."""
-    for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json", "chat_template.jinja"):
+    for name in (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "chat_template.jinja",
+    ):
         if (source / name).is_file():
             (out / name).write_bytes((source / name).read_bytes())
 
@@ -196,15 +237,27 @@ def write_companions(out: Path, tokenizer: Tokenizer, image: ImageSpec, chat: st
     template = chat_format(chat)
     tokenizer.save(str(out / "tokenizer.json"))
     settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": template.begin, "eos_token": template.end,
-        "unk_token": "<unk>", "pad_token": "<|endoftext|>", "clean_up_tokenization_spaces": False,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": template.begin,
+        "eos_token": template.end,
+        "unk_token": "<unk>",
+        "pad_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": False,
         "chat_template": template.jinja,
-    }  # fmt: skip
+    }
     write_text(out / "tokenizer_config.json", json.dumps(settings, indent=2) + "\n")
     preprocessing = {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"height": image.size, "width": image.size},
-        "do_center_crop": image.fit == "crop", "crop_size": {"height": image.size, "width": image.size}, "do_normalize": True,
-        "do_rescale": True, "rescale_factor": 1 / 255, "do_convert_rgb": True, "resample": 3,
-        "image_mean": list(image.mean), "image_std": list(image.std),
-    }  # fmt: skip
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"height": image.size, "width": image.size},
+        "do_center_crop": image.fit == "crop",
+        "crop_size": {"height": image.size, "width": image.size},
+        "do_normalize": True,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_convert_rgb": True,
+        "resample": 3,
+        "image_mean": list(image.mean),
+        "image_std": list(image.std),
+    }
     write_text(out / "preprocessor_config.json", json.dumps(preprocessing, indent=2) + "\n")

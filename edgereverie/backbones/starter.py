@@ -77,26 +77,48 @@ def build_config(tokenizer: Tokenizer) -> LlavaConfig:
 
     rows = -(-tokenizer.get_vocab_size() // 64) * 64  # padded as Phi-3's own: 32,011 tokens, 32,064 rows
     vision = CLIPVisionConfig(
-        hidden_size=128, intermediate_size=512, num_hidden_layers=5, num_attention_heads=4,
-        image_size=IMAGE.size, patch_size=IMAGE.patch, projection_dim=256, hidden_act="quick_gelu",
-    )  # fmt: skip
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        image_size=IMAGE.size,
+        patch_size=IMAGE.patch,
+        projection_dim=256,
+        hidden_act="quick_gelu",
+    )
     text = Phi3Config(
-        vocab_size=rows, hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=2048, original_max_position_embeddings=2048,
-        rms_norm_eps=1e-5, bos_token_id=tokenizer.token_to_id("<s>"), eos_token_id=tokenizer.token_to_id("<|end|>"),
-        pad_token_id=tokenizer.token_to_id("<|endoftext|>"), tie_word_embeddings=False,
-    )  # fmt: skip
+        vocab_size=rows,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        original_max_position_embeddings=2048,
+        rms_norm_eps=1e-5,
+        bos_token_id=tokenizer.token_to_id("<s>"),
+        eos_token_id=tokenizer.token_to_id("<|end|>"),
+        pad_token_id=tokenizer.token_to_id("<|endoftext|>"),
+        tie_word_embeddings=False,
+    )
     return LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=tokenizer.token_to_id("<image>"),
-        vision_feature_layer=-2, vision_feature_select_strategy="default", projector_hidden_act="gelu",
-        image_seq_length=IMAGE.tokens, tie_word_embeddings=False,
-    )  # fmt: skip
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.token_to_id("<image>"),
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        projector_hidden_act="gelu",
+        image_seq_length=IMAGE.tokens,
+        tie_word_embeddings=False,
+    )
 
 
 def shipped() -> ModelFolder:
     """The trained starter model inside the package."""
     if not WEIGHTS.is_dir():
-        raise BackboneError("The starter model's weights are not in this installation.", hint="Reinstall edgereverie from its wheel.")
+        raise BackboneError(
+            "The starter model's weights are not in this installation.", hint="Reinstall edgereverie from its wheel."
+        )
     return open_folder(WEIGHTS)
 
 

@@ -92,8 +92,10 @@ def convert(
         form = SOURCES.get(to)
         if (form.kind == "pairs") != pairs:
             held = "preference pairs" if pairs else "samples"
-            raise DataError(f"{source} holds {held}; the form {to!r} is for {form.kind}.",
-                            hint="Choose a form of the same kind, or canonical.")  # fmt: skip
+            raise DataError(
+                f"{source} holds {held}; the form {to!r} is for {form.kind}.",
+                hint="Choose a form of the same kind, or canonical.",
+            )
         number = form.write(out, records)
     print(f"wrote {out}: {number:,} records as {to}")
 

@@ -224,11 +224,18 @@ def _spread(report: Report) -> str:
 
 def _provenance(report: Report) -> str:
     rows = [
-        _row(f'<i class="dot run-{i % 6}"></i>{escape(run.label)}',
-             [escape(run.backend) or NOT_AVAILABLE, _hash(run.artefact), str(run.seed), f"{run.n:,}",
-              f"{run.seconds:,.1f} s" if run.seconds else NOT_AVAILABLE])
+        _row(
+            f'<i class="dot run-{i % 6}"></i>{escape(run.label)}',
+            [
+                escape(run.backend) or NOT_AVAILABLE,
+                _hash(run.artefact),
+                str(run.seed),
+                f"{run.n:,}",
+                f"{run.seconds:,.1f} s" if run.seconds else NOT_AVAILABLE,
+            ],
+        )
         for i, run in enumerate(report.runs)
-    ]  # fmt: skip
+    ]
     head = ["Run", "Backend", "Artefact (SHA-256)", "Seed", "Questions", "Time answering"]
     parts = [_table("What answered.", head, rows)]
     data = {(name, run.scorers.get(name, ""), digest) for run in report.runs for name, digest in run.data.items()}

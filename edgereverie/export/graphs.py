@@ -60,8 +60,10 @@ def load_vision(folder: ModelFolder, weights: Weights) -> nn.Module:
         values = torch.from_numpy(weights.array(stable))
         if values.shape != parameters[name].shape:
             found, expected = tuple(values.shape), tuple(parameters[name].shape)
-            raise ExportError(f"{weights.folder}: {stable} has shape {found}, config.json says {expected}.",
-                              hint="Take config.json and the weights from the same model.")  # fmt: skip
+            raise ExportError(
+                f"{weights.folder}: {stable} has shape {found}, config.json says {expected}.",
+                hint="Take config.json and the weights from the same model.",
+            )
         setattr(owner, name.rpartition(".")[2], nn.Parameter(values, requires_grad=False))
     for name, buffer in list(module.named_buffers()):
         # The only buffers are position counters.
@@ -123,9 +125,12 @@ def decoder_graph(model: nn.Module) -> onnx.ModelProto:
         ) -> tuple[Any, ...]:
             cache = DynamicCache(ddp_cache_data=[(past[2 * i], past[2 * i + 1]) for i in range(layers)])
             hidden = self.language_model(
-                inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids,
-                past_key_values=cache, use_cache=True,
-            ).last_hidden_state  # fmt: skip
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
             present = [state for layer in cache.layers for state in (layer.keys, layer.values)]
             return (self.lm_head(hidden), *present)
 
@@ -139,9 +144,11 @@ def decoder_graph(model: nn.Module) -> onnx.ModelProto:
     )
     cache_axes = {0: "batch_size", 2: "past_sequence_length"}
     axes = (
-        {0: "batch_size", 1: "sequence_length"}, {0: "batch_size", 1: "total_sequence_length"},
-        {0: "batch_size", 1: "sequence_length"}, [cache_axes] * (2 * layers),
-    )  # fmt: skip
+        {0: "batch_size", 1: "sequence_length"},
+        {0: "batch_size", 1: "total_sequence_length"},
+        {0: "batch_size", 1: "sequence_length"},
+        [cache_axes] * (2 * layers),
+    )
     kinds = [f"{i}.{kind}" for i in range(layers) for kind in ("key", "value")]
     inputs = ["inputs_embeds", "attention_mask", "position_ids", *(f"past_key_values.{kind}" for kind in kinds)]
     graph = to_onnx(Decoder().eval(), sample, inputs, ["logits", *(f"present.{kind}" for kind in kinds)], axes)
@@ -165,9 +172,16 @@ def to_onnx(
 
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
-            module, sample, dynamo=True, dynamic_shapes=tuple(dynamic(one) for one in axes), input_names=list(inputs),
-            output_names=list(outputs), opset_version=OPSET, optimize=True, verbose=False,
-        )  # fmt: skip
+            module,
+            sample,
+            dynamo=True,
+            dynamic_shapes=tuple(dynamic(one) for one in axes),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            optimize=True,
+            verbose=False,
+        )
         graph = program.model_proto
     flat = [named for one in axes for named in (one if isinstance(one, list) else [one])]
     _name_axes(graph, flat)
@@ -181,8 +195,15 @@ def save(graph: onnx.ModelProto, path: Path) -> None:
 
     size = graph.ByteSize()
     if size > INLINE_BYTES:
-        onnx.save_model(graph, path, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{path.name}_data",
-                        size_threshold=1024, convert_attribute=False)  # fmt: skip
+        onnx.save_model(
+            graph,
+            path,
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=f"{path.name}_data",
+            size_threshold=1024,
+            convert_attribute=False,
+        )
         path.with_name(f"{path.name}_data").chmod(0o644)
     else:
         path.write_bytes(graph.SerializeToString(deterministic=True))

@@ -22,9 +22,15 @@ if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFWriter
 
 _LAYER = {
-    "layer_norm1": "ln1", "layer_norm2": "ln2", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v", "self_attn.out_proj": "attn_out", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down",
-}  # fmt: skip
+    "layer_norm1": "ln1",
+    "layer_norm2": "ln2",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.out_proj": "attn_out",
+    "mlp.fc1": "ffn_up",
+    "mlp.fc2": "ffn_down",
+}
 _LEFT_OUT = ("vision.post_layernorm.weight", "vision.post_layernorm.bias")
 
 
@@ -60,8 +66,10 @@ def check_mmproj(config: Mapping[str, Any]) -> None:
         )
     if vision["intermediate_size"] == vision["hidden_size"]:
         # llama.cpp tells swapped old files by the width of ffn_down's input, and would swap these.
-        raise ExportError("config.json: the tower's intermediate_size equals its hidden_size, which llama.cpp misreads.",
-                          hint="Export this model as ONNX.")  # fmt: skip
+        raise ExportError(
+            "config.json: the tower's intermediate_size equals its hidden_size, which llama.cpp misreads.",
+            hint="Export this model as ONNX.",
+        )
 
 
 def write_mmproj(

@@ -71,8 +71,10 @@ class Parity:
     def require(self) -> None:
         """Raise ExportError that lists the faults, if there are any."""
         if self.faults:
-            raise ExportError("The exported model differs from the one it was made from: " + " ".join(self.faults),
-                              hint="Do not use this bundle. Export with a finer quantization, or report the model.")  # fmt: skip
+            raise ExportError(
+                "The exported model differs from the one it was made from: " + " ".join(self.faults),
+                hint="Do not use this bundle. Export with a finer quantization, or report the model.",
+            )
 
 
 def compare(reference: Engine, exported: Engine, cases: Sequence[Case], bound: ParityBound) -> Parity:
@@ -87,8 +89,10 @@ def compare(reference: Engine, exported: Engine, cases: Sequence[Case], bound: P
         expected, expected_features, expected_next = _run(reference, ids, pixels)
         found, found_features, found_next = _run(exported, ids, pixels)
         if expected.shape != found.shape:
-            raise ExportError(f"{exported.backend} gives logits of shape {found.shape}, {reference.backend} of {expected.shape}.",
-                              hint="The bundle was made from another model.")  # fmt: skip
+            raise ExportError(
+                f"{exported.backend} gives logits of shape {found.shape}, {reference.backend} of {expected.shape}.",
+                hint="The bundle was made from another model.",
+            )
         logit_diffs.append(_largest(expected - found))
         same_top.append(expected.argmax(-1) == found.argmax(-1))
         divergences.append(_divergence(expected, found))
@@ -97,13 +101,22 @@ def compare(reference: Engine, exported: Engine, cases: Sequence[Case], bound: P
             feature_diffs.append(_largest(expected_features - found_features))
     top1 = float(np.concatenate(same_top).mean())
     figures = {
-        "max_logit_diff": max(logit_diffs), "top1": top1, "mean_kl": float(np.concatenate(divergences).mean()),
-        "max_feature_diff": max(feature_diffs, default=None), "greedy": sum(same_greedy) / len(cases),
-    }  # fmt: skip
+        "max_logit_diff": max(logit_diffs),
+        "top1": top1,
+        "mean_kl": float(np.concatenate(divergences).mean()),
+        "max_feature_diff": max(feature_diffs, default=None),
+        "greedy": sum(same_greedy) / len(cases),
+    }
     return Parity(
-        reference=reference.backend, exported=exported.backend, cases=len(cases), image_cases=len(feature_diffs),
-        positions=sum(len(one) for one in same_top), bound=bound, faults=_faults(max(logit_diffs), top1, bound), **figures,
-    )  # fmt: skip
+        reference=reference.backend,
+        exported=exported.backend,
+        cases=len(cases),
+        image_cases=len(feature_diffs),
+        positions=sum(len(one) for one in same_top),
+        bound=bound,
+        faults=_faults(max(logit_diffs), top1, bound),
+        **figures,
+    )
 
 
 def _run(

@@ -61,8 +61,10 @@ def quantise(source: Path, out: Path, quantization: str, threads: int = 0) -> No
     if status != 0:
         out.unlink(missing_ok=True)
         reason = " ".join(lines[-3:]) or "no reason given"
-        raise ExportError(f"llama.cpp could not quantize to {quantization} (status {status}): {reason}",
-                          hint="Is the disk full? Otherwise try gguf-q8-0, which does not need llama.cpp.")  # fmt: skip
+        raise ExportError(
+            f"llama.cpp could not quantize to {quantization} (status {status}): {reason}",
+            hint="Is the disk full? Otherwise try gguf-q8-0, which does not need llama.cpp.",
+        )
 
 
 @contextmanager

@@ -51,14 +51,18 @@ def read_vocabulary(data: dict[str, Any], rows: int, chat: ChatFormat) -> Vocabu
 
     model = data["model"]
     if model.get("type") != "BPE" or not model.get("byte_fallback"):
-        raise ExportError(f"The tokenizer is {model.get('type')!r} without byte fallback, which GGUF's 'llama' kind needs.",
-                          hint="Export this model as ONNX.")  # fmt: skip
+        raise ExportError(
+            f"The tokenizer is {model.get('type')!r} without byte fallback, which GGUF's 'llama' kind needs.",
+            hint="Export this model as ONNX.",
+        )
     vocabulary: dict[str, int] = model["vocab"]
     added = {token["id"]: token for token in data["added_tokens"]}
     highest = max(*vocabulary.values(), *added)
     if highest >= rows:
-        raise ExportError(f"The tokenizer's highest id is {highest}, the embedding has {rows} rows.",
-                          hint="Take tokenizer.json and the weights from the same model.")  # fmt: skip
+        raise ExportError(
+            f"The tokenizer's highest id is {highest}, the embedding has {rows} rows.",
+            hint="Take tokenizer.json and the weights from the same model.",
+        )
     merged = _merge_ranks(model["merges"])
     tokens = [f"[PAD{i}]" for i in range(rows)]
     scores = [_ADDED_SCORE] * rows
@@ -78,9 +82,13 @@ def read_vocabulary(data: dict[str, Any], rows: int, chat: ChatFormat) -> Vocabu
         token for token in added.values() if token["content"] in chat.control and token["content"].startswith("<|")
     ]
     return Vocabulary(
-        tokens=[token.encode() for token in tokens], scores=scores, types=types, space_prefix=_prefixes_each_stretch(data),
-        strip_right=sum(token["rstrip"] for token in controls) * 2 > len(controls), begins=_begins(data),
-    )  # fmt: skip
+        tokens=[token.encode() for token in tokens],
+        scores=scores,
+        types=types,
+        space_prefix=_prefixes_each_stretch(data),
+        strip_right=sum(token["rstrip"] for token in controls) * 2 > len(controls),
+        begins=_begins(data),
+    )
 
 
 def _merge_ranks(merges: list[Any]) -> dict[str, int]:
@@ -117,8 +125,10 @@ def _begins(data: dict[str, Any]) -> bool:
 def probe_texts(chat: ChatFormat) -> dict[str, list[str]]:
     """Strings of the kinds that tokenizers disagree about, always the same ones."""
     rng = Random("vocabulary probe")
-    words = ("is there a red ring to the left of the small blue cross Yes No Describe picture answer reason "
-             "therefore object HALLUCINATION snake_case 3.14 1,024 e-mail it's don't").split()  # fmt: skip
+    words = (
+        "is there a red ring to the left of the small blue cross Yes No Describe picture answer reason "
+        "therefore object HALLUCINATION snake_case 3.14 1,024 e-mail it's don't"
+    ).split()
     scripts = "äöüßéñçøł ελλάδα кириллица 漢字かな交じり 한국어 עברית العربية हिन्दी 😀👍🏽👩‍👩‍👧 ½€™… ﬁ Å é\u200b\u00a0"
     control = [token for token in chat.control if token != chat.image_token]
 
@@ -132,11 +142,17 @@ def probe_texts(chat: ChatFormat) -> dict[str, list[str]]:
         "blanks": [sentence() + rng.choice(["  ", "   ", "\n", "\n\n", "\t", " \n "]) + sentence() for _ in range(60)],
         "control": [sentence() + rng.choice(control) + rng.choice(["", " ", "\n"]) + sentence() for _ in range(60)],
         "chat": [
-            "".join(text for text, _ in render(chat, [Turn("user", sentence()), Turn("assistant", sentence()),
-                                                       Turn("user", sentence())], image=False))
+            "".join(
+                text
+                for text, _ in render(
+                    chat,
+                    [Turn("user", sentence()), Turn("assistant", sentence()), Turn("user", sentence())],
+                    image=False,
+                )
+            )
             for _ in range(60)
         ],
-    }  # fmt: skip
+    }
 
 
 def compare_ids(tokenizer: Tokenizer, gguf: Path, chat: ChatFormat) -> dict[str, Any]:

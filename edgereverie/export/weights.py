@@ -113,11 +113,20 @@ class Weights:
             if _DERIVED.search(name) or name in self._entries:
                 continue
             if about["dtype"] not in _DTYPES:
-                raise ExportError(f"{file}: {raw_name} is stored as {about['dtype']}, which is not exported.",
-                                  hint="Merge into 16-bit or 32-bit weights first: edgereverie merge")  # fmt: skip
-            self._entries[name] = _Entry(file, _DTYPES[about["dtype"]], about["dtype"] == "BF16", tuple(about["shape"]),
-                                         8 + length + about["data_offsets"][0])  # fmt: skip
+                raise ExportError(
+                    f"{file}: {raw_name} is stored as {about['dtype']}, which is not exported.",
+                    hint="Merge into 16-bit or 32-bit weights first: edgereverie merge",
+                )
+            self._entries[name] = _Entry(
+                file,
+                _DTYPES[about["dtype"]],
+                about["dtype"] == "BF16",
+                tuple(about["shape"]),
+                8 + length + about["data_offsets"][0],
+            )
         end = 8 + length + max((about["data_offsets"][1] for about in header.values()), default=0)
         if not header or end != size:
-            raise ExportError(f"{file}: the weights are cut short or damaged: {size:,} bytes, the header describes {end:,}.",
-                              hint="Copy or download the file again.")  # fmt: skip
+            raise ExportError(
+                f"{file}: the weights are cut short or damaged: {size:,} bytes, the header describes {end:,}.",
+                hint="Copy or download the file again.",
+            )

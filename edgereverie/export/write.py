@@ -48,17 +48,24 @@ def export_bundle(
             files = target.write(folder, profile.quantization, beside, progress)
             progress("checking", 0.9)
             bundle = Bundle(
-                folder=beside, name=f"{folder.backbone.name}-{profile.name}", target=target.name,
-                quantization=profile.quantization, chat=folder.chat.name, image=folder.image, context=folder.context,
+                folder=beside,
+                name=f"{folder.backbone.name}-{profile.name}",
+                target=target.name,
+                quantization=profile.quantization,
+                chat=folder.chat.name,
+                image=folder.image,
+                context=folder.context,
                 files={role: describe_file(beside, path) for role, path in sorted(files.items())},
                 made_from=dict(made_from) | {"profile": profile.name, "versions": _versions()},
                 parity=target.inspect(folder, beside, files),
-            )  # fmt: skip
+            )
             bundle.write()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ExportError(f"{out}: the disk is full; nothing was left behind.",
-                              hint="Free about twice the model's size, or export to another disk.") from None  # fmt: skip
+            raise ExportError(
+                f"{out}: the disk is full; nothing was left behind.",
+                hint="Free about twice the model's size, or export to another disk.",
+            ) from None
         raise ExportError(f"{out}: cannot be written ({error}).") from error
     progress("done", 1.0)
     return replace(bundle, folder=out)

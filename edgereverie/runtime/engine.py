@@ -101,14 +101,20 @@ def check_feed(engine: Engine, length: int, ids: Sequence[int], features: np.nda
         raise BackendError("There are no tokens to feed.")
     if array.min() < 0 or array.max() >= engine.vocabulary:
         stranger = int(array.min() if array.min() < 0 else array.max())
-        raise BackendError(f"Token id {stranger} is outside the model's vocabulary of {engine.vocabulary:,}.",
-                           hint="tokenizer.json and the weights must be of the same model.")  # fmt: skip
+        raise BackendError(
+            f"Token id {stranger} is outside the model's vocabulary of {engine.vocabulary:,}.",
+            hint="tokenizer.json and the weights must be of the same model.",
+        )
     if length + array.size > engine.context:
-        raise BackendError(f"The conversation needs {length + array.size:,} tokens, the model's context holds "
-                           f"{engine.context:,}.", hint="Shorten the conversation, or start a new one.")  # fmt: skip
+        raise BackendError(
+            f"The conversation needs {length + array.size:,} tokens, the model's context holds {engine.context:,}.",
+            hint="Shorten the conversation, or start a new one.",
+        )
     places = int((array == engine.image_token).sum())
     rows = 0 if features is None else len(features)
     if places != rows:
-        raise BackendError(f"The text holds {places} image tokens, the picture gave {rows} feature rows.",
-                           hint="Encode the picture and write the prompt with the same bundle's image geometry.")  # fmt: skip
+        raise BackendError(
+            f"The text holds {places} image tokens, the picture gave {rows} feature rows.",
+            hint="Encode the picture and write the prompt with the same bundle's image geometry.",
+        )
     return array

@@ -69,9 +69,11 @@ class Model:
     def __post_init__(self) -> None:
         known = self.tokenizer.get_vocab_size(with_added_tokens=True)
         if self.engine.vocabulary < known:
-            raise BackendError(f"{self.name}: the tokenizer has {known:,} tokens, the model computes logits for "
-                               f"{self.engine.vocabulary:,}.",
-                               hint="tokenizer.json and the weights must come from the same model.")  # fmt: skip
+            raise BackendError(
+                f"{self.name}: the tokenizer has {known:,} tokens, the model computes logits for "
+                f"{self.engine.vocabulary:,}.",
+                hint="tokenizer.json and the weights must come from the same model.",
+            )
         # Padding rows stand for no token, and a generated image token would have no features.
         self._allowed = np.arange(self.engine.vocabulary) < known
         self._allowed[self.engine.image_token] = False
@@ -88,15 +90,24 @@ class Model:
         if (path / MANIFEST).is_file():
             bundle = Bundle.load(path)
             engine = _backend(backend, bundle.target, path).load(path, precise=precise)
-            return cls(engine, _tokenizer(bundle.file("tokenizer")), chat_format(bundle.chat), bundle.image, bundle.name, bundle)
+            return cls(
+                engine,
+                _tokenizer(bundle.file("tokenizer")),
+                chat_format(bundle.chat),
+                bundle.image,
+                bundle.name,
+                bundle,
+            )
         if (path / "config.json").is_file():
             from edgereverie.backbones.base import open_folder
 
             folder = open_folder(path)
             engine = _backend(backend, "torch", path).load(path, precise=precise)
             return cls(engine, folder.tokenizer(), folder.chat, folder.image, path.resolve().name)
-        raise BackendError(f"{path}: neither a bundle ({MANIFEST}) nor a model folder (config.json).",
-                           hint="Name an exported bundle, a merged model folder, or 'starter'.")  # fmt: skip
+        raise BackendError(
+            f"{path}: neither a bundle ({MANIFEST}) nor a model folder (config.json).",
+            hint="Name an exported bundle, a merged model folder, or 'starter'.",
+        )
 
     def close(self) -> None:
         """Give back caches and weights. The model is not used again."""
@@ -149,12 +160,16 @@ class Model:
             picture = open_image(image) if isinstance(image, Path) else image.convert("RGB")
             features = self.engine.encode(prepare(picture, self.image))
             if len(features) != self.image.tokens:
-                raise BundleError(f"{self.name}: the vision tower gave {len(features)} rows, the image geometry says "
-                                  f"{self.image.tokens}.",
-                                  hint="Export vision tower and language model from the same merged folder.")  # fmt: skip
+                raise BundleError(
+                    f"{self.name}: the vision tower gave {len(features)} rows, the image geometry says "
+                    f"{self.image.tokens}.",
+                    hint="Export vision tower and language model from the same merged folder.",
+                )
             if not np.isfinite(features).all():
-                raise BackendError(f"{self.name}: the vision tower computed features that are not finite.",
-                                   hint="Its weights are damaged, or overflow in half precision: export in fp32.")  # fmt: skip
+                raise BackendError(
+                    f"{self.name}: the vision tower computed features that are not finite.",
+                    hint="Its weights are damaged, or overflow in half precision: export in fp32.",
+                )
             self._features[digest] = features
             while len(self._features) > _PICTURES_KEPT:
                 self._features.popitem(last=False)
@@ -179,8 +194,10 @@ class Model:
     def _run(self, image: Picture, ids: Sequence[int], cut: int, *, every: bool) -> tuple[Stream, np.ndarray]:
         """A stream that holds ``ids``, and the logits after the last or after each of ids[cut:]. The caller closes it."""
         if len(ids) > self.engine.context:
-            raise BackendError(f"The conversation has {len(ids):,} tokens, the model's context holds {self.engine.context:,}.",
-                               hint="Shorten the conversation, or start a new one.")  # fmt: skip
+            raise BackendError(
+                f"The conversation has {len(ids):,} tokens, the model's context holds {self.engine.context:,}.",
+                hint="Shorten the conversation, or start a new one.",
+            )
         prefix = None if image is None else self._prefix(image, tuple(ids[:cut]))
         stream = self._make_room(self.engine.open if prefix is None else prefix.fork, prefix)
         try:
@@ -195,15 +212,15 @@ class Model:
         """The answer, piece by piece, in whole characters. Raises at once when prompt and answer may not fit the context."""
         return self.stream(image, turns, options, [])
 
-    def stream(
-        self, image: Picture, turns: Sequence[Turn], options: Options, record: list[float]
-    ) -> Iterator[str]:
+    def stream(self, image: Picture, turns: Sequence[Turn], options: Options, record: list[float]) -> Iterator[str]:
         """``respond``, with the log-probability of each token appended to ``record`` (nats)."""
         ids, cut = self._prompt(image, turns)
         if len(ids) + options.max_tokens > self.engine.context:
-            raise BackendError(f"The conversation has {len(ids):,} tokens and the answer may take "
-                               f"{options.max_tokens:,}; the model's context holds {self.engine.context:,}.",
-                               hint="Ask for fewer tokens, or start a new conversation.")  # fmt: skip
+            raise BackendError(
+                f"The conversation has {len(ids):,} tokens and the answer may take "
+                f"{options.max_tokens:,}; the model's context holds {self.engine.context:,}.",
+                hint="Ask for fewer tokens, or start a new conversation.",
+            )
         return self._steps(image, ids, cut, options, record)
 
     def _steps(self, image: Picture, ids: list[int], cut: int, options: Options, record: list[float]) -> Iterator[str]:
@@ -341,8 +358,10 @@ def _backend(name: str, target: str, path: Path) -> Backend:
         return BACKENDS.get(fitting[0])
     backend: Backend = BACKENDS.get(name)
     if target not in backend.targets:
-        raise BackendError(f"{path}: the backend {name!r} runs {', '.join(backend.targets)}, this is {target!r}.",
-                           hint=f"Use backend {' or '.join(fitting)}, or 'auto'.")  # fmt: skip
+        raise BackendError(
+            f"{path}: the backend {name!r} runs {', '.join(backend.targets)}, this is {target!r}.",
+            hint=f"Use backend {' or '.join(fitting)}, or 'auto'.",
+        )
     return backend
 
 

@@ -14,9 +14,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     [0.25, 0.75]
     """
     if np.isnan(logits).any():
-        raise BackendError("The model computed logits that are not numbers (NaN).",
-                           hint="The weights are damaged, or they overflow in half precision: check the bundle's hashes, or "
-                                "export it in fp32.")  # fmt: skip
+        raise BackendError(
+            "The model computed logits that are not numbers (NaN).",
+            hint="The weights are damaged, or they overflow in half precision: check the bundle's hashes, or "
+            "export it in fp32.",
+        )
     wide = logits.astype(np.float64)
     wide -= wide.max(axis=-1, keepdims=True)
     return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))

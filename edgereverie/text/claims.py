@@ -66,22 +66,54 @@ _MEASURES = words_of(
 )
 _COMPOUNDS = frozenset(
     [
-        "hot dog", "fire hydrant", "traffic light", "stop sign", "parking meter", "teddy bear", "hair dryer",
-        "hair drier", "wine glass", "cell phone", "mobile phone", "baseball bat", "baseball glove", "tennis racket",
-        "tennis ball", "sports ball", "dining table", "potted plant", "coffee cup", "coffee table", "tennis court",
-        "life jacket", "street sign", "street light", "remote control", "computer mouse", "living room",
-        "parking lot", "swimming pool", "christmas tree", "polar bear", "ice cream", "french fry", "baby carriage",
-        "toilet paper", "surf board", "skate board", "snow board",
+        "hot dog",
+        "fire hydrant",
+        "traffic light",
+        "stop sign",
+        "parking meter",
+        "teddy bear",
+        "hair dryer",
+        "hair drier",
+        "wine glass",
+        "cell phone",
+        "mobile phone",
+        "baseball bat",
+        "baseball glove",
+        "tennis racket",
+        "tennis ball",
+        "sports ball",
+        "dining table",
+        "potted plant",
+        "coffee cup",
+        "coffee table",
+        "tennis court",
+        "life jacket",
+        "street sign",
+        "street light",
+        "remote control",
+        "computer mouse",
+        "living room",
+        "parking lot",
+        "swimming pool",
+        "christmas tree",
+        "polar bear",
+        "ice cream",
+        "french fry",
+        "baby carriage",
+        "toilet paper",
+        "surf board",
+        "skate board",
+        "snow board",
     ]
-)  # fmt: skip
-_TAKES_BARE = words_of(
-    "eating drinking holding wearing serving eats drinks holds wears"
 )
-_KEEPS_PLURAL_FIRST = words_of(
-    "sports clothes news glasses"
+_TAKES_BARE = words_of("eating drinking holding wearing serving eats drinks holds wears")
+_KEEPS_PLURAL_FIRST = words_of("sports clothes news glasses")
+_NEGATORS = re.compile(
+    r"(?:no|not|\w+n't|without|never|none|nothing|nobody|neither|nor|cannot|lacks|lacking|lack|absence)"
 )
-_NEGATORS = re.compile(r"(?:no|not|\w+n't|without|never|none|nothing|nobody|neither|nor|cannot|lacks|lacking|lack|absence)")
-_CLAUSE_ENDS = frozenset("but however although though while whereas with only instead there it they he she".split()) | set(";:")
+_CLAUSE_ENDS = frozenset(
+    "but however although though while whereas with only instead there it they he she".split()
+) | set(";:")
 _TOKEN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ]+n['’]t\b|['’]s\b|[A-Za-zÀ-ÖØ-öø-ÿ]+(?:-[A-Za-zÀ-ÖØ-öø-ÿ]+)*|\d+|[^\w\s]")
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 _PICTURE = r"(?:image|picture|photo|photograph|scene|drawing|painting)"
@@ -129,8 +161,10 @@ def mentions(text: str) -> list[Mention]:
     """
     found: list[Mention] = []
     for sentence in _SENTENCE.finditer(text):
-        words = [_Word(m.group().lower().replace("’", "'"), m.start() + sentence.start(), m.end() + sentence.start())
-                 for m in _TOKEN.finditer(sentence.group())]  # fmt: skip
+        words = [
+            _Word(m.group().lower().replace("’", "'"), m.start() + sentence.start(), m.end() + sentence.start())
+            for m in _TOKEN.finditer(sentence.group())
+        ]
         found += _read(text, words)
     return found
 
@@ -255,7 +289,12 @@ def _noun_end(words: list[_Word], at: int) -> int | None:
         following = words[at + 1].text if at + 1 < len(words) else ""
         if head is not None and _ends_phrase(words[head].text, word, following, one=one, bare=not determined):
             break
-        if at == begin > 0 and not determined and word in VERBS_S | VERBS_BASE and words[at - 1].text not in PREPOSITIONS:
+        if (
+            at == begin > 0
+            and not determined
+            and word in VERBS_S | VERBS_BASE
+            and words[at - 1].text not in PREPOSITIONS
+        ):
             return None
         if not (is_adjective(word) or is_adverb(word) or (is_verbal(word) and head is None)):
             head = at
@@ -302,7 +341,9 @@ def _may_be_bare(words: list[_Word], chunk: _Chunk, before: tuple[int, bool] | N
     between = [word.text for word in words[before[0] : chunk.first]]
     if between == ["of"]:
         return True
-    closes = chunk.last == len(words) or words[chunk.last].text in {",", ".", ";"} | FUNCTION_WORDS | VERBS_S | VERBS_BASE
+    closes = (
+        chunk.last == len(words) or words[chunk.last].text in {",", ".", ";"} | FUNCTION_WORDS | VERBS_S | VERBS_BASE
+    )
     return closes and between in (["and"], ["or"], [","], [",", "and"], [",", "or"])
 
 
@@ -338,7 +379,9 @@ def _denied(words: list[_Word], chunk: _Chunk, before: tuple[int, bool] | None) 
         following = words[index + 1].text
         if word in _CLAUSE_ENDS or (word == "," and own and own[0] != "any" and following in DETERMINERS):
             return False
-        if word in {"and", ","} and (following in FUNCTION_WORDS - PREPOSITIONS or is_verbal(following) or following in VERBS_S):
+        if word in {"and", ","} and (
+            following in FUNCTION_WORDS - PREPOSITIONS or is_verbal(following) or following in VERBS_S
+        ):
             return False
         if _NEGATORS.fullmatch(word):
             if word == "no":  # it denies its own noun, and what is listed with it

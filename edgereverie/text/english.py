@@ -75,9 +75,7 @@ _NOUNS_IN_ING = words_of(
     "sewing washing cutting baking paddling rolling stuffing filling topping pudding herring lightning plumbing "
     "paneling roofing sibling duckling sapling dumpling bowling"
 )
-_NOUNS_IN_LY = words_of(
-    "family butterfly fly jelly belly lily bully ally dragonfly firefly assembly trolley"
-)
+_NOUNS_IN_LY = words_of("family butterfly fly jelly belly lily bully ally dragonfly firefly assembly trolley")
 
 _ADJECTIVES = words_of(
     # colours

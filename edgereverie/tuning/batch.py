@@ -1,8 +1,8 @@
 """Records become tensors. The shapes are written here once:
 
-    input_ids, labels, attention_mask   (batch, tokens)  int64; padded on the right
-    weights                             (batch, tokens)  float32; what each label counts in the loss
-    pixel_values                        (images, 3, side, side)  float32; one for each row with a picture, in row order
+input_ids, labels, attention_mask   (batch, tokens)  int64; padded on the right
+weights                             (batch, tokens)  float32; what each label counts in the loss
+pixel_values                        (images, 3, side, side)  float32; one for each row with a picture, in row order
 """
 
 from __future__ import annotations
@@ -38,19 +38,24 @@ class Example:
         return len(self.ids)
 
 
-def encode_sample(sample: Sample, folder: ModelFolder, tokenizer: Any, images: Path | None, *, response: float,
-                  rationale: float) -> Example:  # fmt: skip
+def encode_sample(
+    sample: Sample, folder: ModelFolder, tokenizer: Any, images: Path | None, *, response: float, rationale: float
+) -> Example:
     """The sample's ids and labels. response, rationale: loss weights of the two kinds of assistant turns.
 
     The last assistant turn of a sample that has a rationale is the rationale, all others are responses.
     """
     try:
-        ids, learn = encode(tokenizer, folder.chat, sample.turns, image_tokens=folder.image.tokens if sample.image else 0)
+        ids, learn = encode(
+            tokenizer, folder.chat, sample.turns, image_tokens=folder.image.tokens if sample.image else 0
+        )
         path = resolve_under(images, sample.image) if sample.image and images else None
     except DataError as error:
         raise DataError(f"Sample {sample.id!r}: {error}", hint=error.hint) from None
     if sample.image and path is None:
-        raise DataError(f"Sample {sample.id!r} has an image, but no image root is given.", hint="Set data.images in the recipe.")
+        raise DataError(
+            f"Sample {sample.id!r} has an image, but no image root is given.", hint="Set data.images in the recipe."
+        )
     tokens, learned = np.array(ids, dtype=np.int64), np.array(learn)
     weights = np.where(learned, np.float32(response), np.float32(0))
     if sample.rationale is not None:
@@ -69,17 +74,28 @@ def _last_run(learned: np.ndarray) -> slice:
 class Conversations(torch.utils.data.Dataset):
     """All samples, encoded. Too long ones are an error that lists them: cutting them would cut image tokens or answers."""
 
-    def __init__(self, samples: Iterable[Sample], folder: ModelFolder, images: Path | None, *, max_length: int,
-                 response: float = 1.0, rationale: float = 1.0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        samples: Iterable[Sample],
+        folder: ModelFolder,
+        images: Path | None,
+        *,
+        max_length: int,
+        response: float = 1.0,
+        rationale: float = 1.0,
+    ) -> None:
         tokenizer = folder.tokenizer()
         self.examples = [
-            encode_sample(sample, folder, tokenizer, images, response=response, rationale=rationale) for sample in samples
+            encode_sample(sample, folder, tokenizer, images, response=response, rationale=rationale)
+            for sample in samples
         ]
         long = [example for example in self.examples if len(example) > max_length]
         if long:
             shown = ", ".join(f"{example.id} ({len(example)} tokens)" for example in long[:5])
-            raise DataError(f"{len(long)} of {len(self.examples)} samples are longer than {max_length} tokens: {shown}.",
-                            hint="Raise train.max_length, or take these samples out.")  # fmt: skip
+            raise DataError(
+                f"{len(long)} of {len(self.examples)} samples are longer than {max_length} tokens: {shown}.",
+                hint="Raise train.max_length, or take these samples out.",
+            )
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -39,11 +39,15 @@ def write(result: Path, recipe: Recipe, counts: Mapping[str, Any], numbers: Trai
         "",
         f"# {recipe.name}",
         "",
-        f"Made by edgereverie {__version__} with the recipe `recipe.yaml` beside this folder (method `{train.method}`, seed {train.seed}).",
+        f"Made by edgereverie {__version__} with the recipe `recipe.yaml` beside this folder "
+        f"(method `{train.method}`, seed {train.seed}).",
         "",
-        f"- Base: `{recipe.backbone.model}`, {quantized} while training, {numbers.total:,} parameters, of which trained: {trained}.",
-        f"- Steps: {curve[-1][0] if curve else 0:,} of {train.batch_size * train.accumulation} samples, learning rate {train.learning_rate:g}.",
-        f"- Loss: {curve[0][1]:.3f} at step {curve[0][0]}, {curve[-1][1]:.3f} at the end." if curve else "- Loss: not logged.",
+        f"- Base: `{recipe.backbone.model}`, {quantized} while training, {numbers.total:,} parameters; trained: {trained}.",
+        f"- Steps: {curve[-1][0] if curve else 0:,} of {train.batch_size * train.accumulation} samples, "
+        f"learning rate {train.learning_rate:g}.",
+        f"- Loss: {curve[0][1]:.3f} at step {curve[0][0]}, {curve[-1][1]:.3f} at the end."
+        if curve
+        else "- Loss: not logged.",
         "",
         "## Data",
         "",

@@ -28,9 +28,11 @@ def answer_log_probs(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Ten
     """
     inner = base_of(model)
     hidden = inner.model(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], pixel_values=batch.get("pixel_values"),
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        pixel_values=batch.get("pixel_values"),
         use_cache=False,
-    ).last_hidden_state  # fmt: skip
+    ).last_hidden_state
     mask = batch["labels"] != IGNORE
     mask[:, 0] = False
     before = mask.roll(-1, dims=1)

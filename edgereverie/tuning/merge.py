@@ -36,7 +36,9 @@ class MergeParity:
     positions: int
 
 
-def merge(folder: ModelFolder, adapter: Path, out: Path, prompts: Sequence[dict[str, Any]], *, force: bool = False) -> MergeParity:
+def merge(
+    folder: ModelFolder, adapter: Path, out: Path, prompts: Sequence[dict[str, Any]], *, force: bool = False
+) -> MergeParity:
     """Write a model folder ``out`` and return its parity. prompts: batches of model inputs, with and without a picture.
 
     Raises ExportError when the adapter does not belong to the base, did nothing, or did not arrive.
@@ -52,8 +54,10 @@ def merge(folder: ModelFolder, adapter: Path, out: Path, prompts: Sequence[dict[
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
             model = PeftModel.from_pretrained(base, adapter, local_files_only=True).eval()
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-        raise ExportError(f"{adapter}: the adapter does not fit {folder.path} ({error}).",
-                          hint="Name the base that it was trained on with --base.") from None  # fmt: skip
+        raise ExportError(
+            f"{adapter}: the adapter does not fit {folder.path} ({error}).",
+            hint="Name the base that it was trained on with --base.",
+        ) from None
     switched_on = _logits(model, prompts)
     merged = model.merge_and_unload(safe_merge=True).to(stored)
     merged.config.dtype = stored
@@ -61,15 +65,23 @@ def merge(folder: ModelFolder, adapter: Path, out: Path, prompts: Sequence[dict[
         try:
             save_folder(merged, folder, beside)
         except (OSError, SafetensorError) as error:
-            raise ExportError(f"{out}: the merged weights cannot be written ({error}).",
-                              hint="Is the disk full? Nothing was left behind; make room, or name another --out.") from error  # fmt: skip
+            raise ExportError(
+                f"{out}: the merged weights cannot be written ({error}).",
+                hint="Is the disk full? Nothing was left behind; make room, or name another --out.",
+            ) from error
         parity = _compare(switched_on, _logits(open_folder(beside).load("fp32"), prompts), before)
         if parity.adapter_effect < 1e-4:
-            raise ExportError(f"{adapter}: the adapter changes nothing (largest logit difference {parity.adapter_effect:.1e}).",
-                              hint="Was it trained? Its B matrices are zero.")  # fmt: skip
+            raise ExportError(
+                f"{adapter}: the adapter changes nothing (largest logit difference {parity.adapter_effect:.1e}).",
+                hint="Was it trained? Its B matrices are zero.",
+            )
         if parity.max_logit_diff > 0.1 * parity.adapter_effect or parity.top1 < 0.98:
             raise ExportError(f"The merged weights do not say what the adapter says: {asdict(parity)}.")
-        told = {"base": folder.path.name, "adapter": sha256_of(adapter / "adapter_model.safetensors"), "merge": asdict(parity)}
+        told = {
+            "base": folder.path.name,
+            "adapter": sha256_of(adapter / "adapter_model.safetensors"),
+            "merge": asdict(parity),
+        }
         write_text(beside / "merge.json", json.dumps(told, indent=2) + "\n")
     return parity
 
@@ -79,12 +91,16 @@ def base_of_adapter(adapter: Path) -> str:
     try:
         named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
     except FileNotFoundError:
-        raise ExportError(f"{adapter}: not an adapter, it has no adapter_config.json.",
-                          hint="Name the adapter folder of a run, such as runs/NAME/adapter.") from None  # fmt: skip
+        raise ExportError(
+            f"{adapter}: not an adapter, it has no adapter_config.json.",
+            hint="Name the adapter folder of a run, such as runs/NAME/adapter.",
+        ) from None
     except (OSError, ValueError) as error:
         raise ExportError(f"{adapter / 'adapter_config.json'}: cannot be read ({error}).") from None
     if not named:
-        raise ExportError(f"{adapter}: the adapter does not say which base it was trained on.", hint="Name it with --base.")
+        raise ExportError(
+            f"{adapter}: the adapter does not say which base it was trained on.", hint="Name it with --base."
+        )
     return str(named)
 
 
@@ -104,5 +120,9 @@ def _logits(model: nn.Module, prompts: Sequence[dict[str, Any]]) -> list[torch.T
 
 def _compare(wanted: list[torch.Tensor], got: list[torch.Tensor], before: list[torch.Tensor]) -> MergeParity:
     a, b, c = (torch.cat(part) for part in (wanted, got, before))
-    return MergeParity((a - b).abs().max().item(), (a.argmax(-1) == b.argmax(-1)).float().mean().item(),
-                       (a - c).abs().max().item(), len(a))  # fmt: skip
+    return MergeParity(
+        (a - b).abs().max().item(),
+        (a.argmax(-1) == b.argmax(-1)).float().mean().item(),
+        (a - c).abs().max().item(),
+        len(a),
+    )

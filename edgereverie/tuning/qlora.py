@@ -33,7 +33,9 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
     parts = train.parts
     model.requires_grad_(False)
     whole = [
-        name for name, mode in (("vision_tower", parts.vision_tower), ("multi_modal_projector", parts.projector)) if mode == "full"
+        name
+        for name, mode in (("vision_tower", parts.vision_tower), ("multi_modal_projector", parts.projector))
+        if mode == "full"
     ]
     patterns = []
     if parts.language_model == "lora":
@@ -55,16 +57,24 @@ def _adapted(model: nn.Module, train: Train, pattern: str, whole: list[str]) -> 
         from peft import LoraConfig, get_peft_model
     except ImportError:
         raise MissingPackage("peft", "Tuning with an adapter", "train") from None
-    config = LoraConfig(r=train.lora.rank, lora_alpha=train.lora.alpha, lora_dropout=train.lora.dropout, bias="none",
-                        target_modules=pattern, modules_to_save=whole or None)  # fmt: skip
+    config = LoraConfig(
+        r=train.lora.rank,
+        lora_alpha=train.lora.alpha,
+        lora_dropout=train.lora.dropout,
+        bias="none",
+        target_modules=pattern,
+        modules_to_save=whole or None,
+    )
     try:
         with warnings.catch_warnings():
             # peft asks for an attribute that transformers 5.23 renamed.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
             adapted = get_peft_model(model, config)
     except ValueError as error:  # peft found no module, and says so at length
-        raise TrainError(f"The adapter found none of its linears in this model ({str(error).splitlines()[0][:160]}).",
-                         hint="The backbone's adapter_targets do not fit this checkpoint.") from None  # fmt: skip
+        raise TrainError(
+            f"The adapter found none of its linears in this model ({str(error).splitlines()[0][:160]}).",
+            hint="The backbone's adapter_targets do not fit this checkpoint.",
+        ) from None
     _assert_placed(adapted, pattern, whole)
     return adapted
 

@@ -1,10 +1,10 @@
 """One training run: transformers' Trainer with our losses, in a run folder that a killed run resumes from.
 
-    runs/<name>/
-        recipe.yaml      the resolved recipe        run.json    fingerprints of recipe and data, counts
-        log.jsonl        loss and rate per step
-        checkpoints/     to resume from; each is trusted only when its ``complete`` file is there
-        adapter/         the result, in peft's own format (or model/, when whole parts were trained without an adapter)
+runs/<name>/
+    recipe.yaml      the resolved recipe        run.json    fingerprints of recipe and data, counts
+    log.jsonl        loss and rate per step
+    checkpoints/     to resume from; each is trusted only when its ``complete`` file is there
+    adapter/         the result, in peft's own format (or model/, when whole parts were trained without an adapter)
 """
 
 from __future__ import annotations
@@ -107,8 +107,14 @@ class _Report(TrainerCallback):
 
     def __init__(self, log: Path, console: Console, title: str) -> None:
         self.log = log
-        self.progress = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
-                                 TimeRemainingColumn(), console=console)  # fmt: skip
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
         self.task = self.progress.add_task(title, total=None, loss="-")
 
     def on_train_begin(self, args, state, control, **_):
@@ -124,12 +130,19 @@ class _Report(TrainerCallback):
             return
         loss = float(logs["loss"])
         self.progress.update(self.task, loss=f"{loss:.3f}")
-        entry = {"step": state.global_step, "loss": loss, "learning_rate": logs.get("learning_rate"), "grad_norm": logs.get("grad_norm")}
+        entry = {
+            "step": state.global_step,
+            "loss": loss,
+            "learning_rate": logs.get("learning_rate"),
+            "grad_norm": logs.get("grad_norm"),
+        }
         with self.log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
         if loss != loss or loss in (float("inf"), float("-inf")):
-            raise TrainError(f"The loss became {loss} at step {state.global_step}.",
-                             hint="Lower train.learning_rate, or use bf16 or fp32 instead of fp16.")  # fmt: skip
+            raise TrainError(
+                f"The loss became {loss} at step {state.global_step}.",
+                hint="Lower train.learning_rate, or use bf16 or fp32 instead of fp16.",
+            )
 
     def on_train_end(self, args, state, control, **_):
         self.progress.stop()
@@ -173,8 +186,10 @@ def require_same_run(out: Path, recipe: Recipe, samples: Sequence[Sample]) -> No
     found = json.loads(path.read_text(encoding="utf-8"))
     changed = [key for key, value in identity.items() if found.get(key) != value]
     if changed:
-        raise TrainError(f"{out} holds a run with another {' and other '.join(changed)}; it cannot go on with this.",
-                         hint="Give the run another name or --out, or start it again with --force.")  # fmt: skip
+        raise TrainError(
+            f"{out} holds a run with another {' and other '.join(changed)}; it cannot go on with this.",
+            hint="Give the run another name or --out, or start it again with --force.",
+        )
 
 
 def quiet() -> None:
@@ -209,8 +224,10 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise TrainError(f"{path}: cannot be written ({error}).",
-                         hint="Is the disk full? Make room and run the same command again: it goes on from the last checkpoint.") from error  # fmt: skip
+        raise TrainError(
+            f"{path}: cannot be written ({error}).",
+            hint="Is the disk full? Make room and run the same command again: it goes on from the last checkpoint.",
+        ) from error
 
 
 def _precision(recipe: Recipe) -> str:
@@ -225,22 +242,47 @@ def _precision(recipe: Recipe) -> str:
 def _arguments(recipe: Recipe, out: Path, precision: str) -> TrainingArguments:
     train = recipe.train
     return TrainingArguments(
-        output_dir=str(out / "checkpoints"), per_device_train_batch_size=train.batch_size,
-        gradient_accumulation_steps=train.accumulation, learning_rate=train.learning_rate,
+        output_dir=str(out / "checkpoints"),
+        per_device_train_batch_size=train.batch_size,
+        gradient_accumulation_steps=train.accumulation,
+        learning_rate=train.learning_rate,
         lr_scheduler_type="constant_with_warmup" if train.schedule == "constant" else train.schedule,
-        warmup_steps=train.warmup, weight_decay=train.weight_decay, max_grad_norm=train.max_grad_norm, adam_beta2=0.98,
-        max_steps=train.steps or -1, num_train_epochs=train.epochs or 1, logging_steps=train.log_every,
-        logging_nan_inf_filter=False, save_steps=train.save_every, seed=train.seed,
-        bf16=precision == "bf16", fp16=precision == "fp16", use_cpu=device() == "cpu", disable_tqdm=True,
-        activation_checkpointing=train.gradient_checkpointing, activation_checkpointing_kwargs={"use_reentrant": False},
+        warmup_steps=train.warmup,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        adam_beta2=0.98,
+        max_steps=train.steps or -1,
+        num_train_epochs=train.epochs or 1,
+        logging_steps=train.log_every,
+        logging_nan_inf_filter=False,
+        save_steps=train.save_every,
+        seed=train.seed,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=device() == "cpu",
+        disable_tqdm=True,
+        activation_checkpointing=train.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         optim="paged_adamw_8bit" if device() == "cuda" and recipe.backbone.quantization == "nf4" else "adamw_torch",
-        dataloader_num_workers=train.workers, remove_unused_columns=False, report_to="none", label_names=["labels"],
+        dataloader_num_workers=train.workers,
+        remove_unused_columns=False,
+        report_to="none",
+        label_names=["labels"],
         dataloader_pin_memory=device() == "cuda",
-    )  # fmt: skip
+    )
 
 
-def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[Sample], images: Path | None, out: Path, *,
-        console: Console, counts: Mapping[str, Any]) -> Path:  # fmt: skip
+def run(
+    recipe: Recipe,
+    method: Method,
+    folder: ModelFolder,
+    samples: Sequence[Sample],
+    images: Path | None,
+    out: Path,
+    *,
+    console: Console,
+    counts: Mapping[str, Any],
+) -> Path:
     """Train and return the folder of the result (``adapter`` or ``model``); its card tells ``counts`` of the data.
 
     A run that was stopped at any moment goes on from its last complete checkpoint. Raises TrainError when ``out`` holds
@@ -265,10 +307,15 @@ def run(recipe: Recipe, method: Method, folder: ModelFolder, samples: Sequence[S
     transformers_logging.set_verbosity_error()
     report = _Report(out / "log.jsonl", console, f"train {recipe.name}")
     trainer = _MethodTrainer(
-        model=model.train(), args=_arguments(recipe, out, precision), train_dataset=dataset, data_collator=method.collate(folder),
-        callbacks=[report], method=method, lengths=dataset.lengths(),
+        model=model.train(),
+        args=_arguments(recipe, out, precision),
+        train_dataset=dataset,
+        data_collator=method.collate(folder),
+        callbacks=[report],
+        method=method,
+        lengths=dataset.lengths(),
         keep=recipe.train.keep_checkpoints,
-    )  # fmt: skip
+    )
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(out / "checkpoints")
     try:

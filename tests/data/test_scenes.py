@@ -89,11 +89,16 @@ class _Reader:
                    lambda m: self._stands(m[1]) == places(m["places"]) and not places(m[3]) & self._stands(m[1]))  # fmt: skip
         self._rule(rf"the ({_S}) ({_P}) is (?:filled with )?({_C})(?:, not ({_C}))?",
                    lambda m: (t := at(scene, m[2])) is not None and t.shape == m[1] and t.colour == m[3] != m[4])  # fmt: skip
-        self._rule(rf"the ({_S}) is ({_C}) and not ({_C})", lambda m: {t.colour for t in scene.of(m[1])} == {m[2]} != {m[3]})
+        self._rule(
+            rf"the ({_S}) is ({_C}) and not ({_C})", lambda m: {t.colour for t in scene.of(m[1])} == {m[2]} != {m[3]}
+        )
         self._rule(rf"the ({_S}) (?:({_P}) )?fills (little|most) of its place(?:, so it is ({_Z}))?", self._fills)
         self._rule(rf"the ({_S}) is ({_P}) and the ({_S}) is ({_P})",
                    lambda m: all((t := at(scene, m[i + 1])) is not None and t.shape == m[i] for i in (1, 3)))  # fmt: skip
-        self._rule(rf"i count (no|one|two|three): (?=an? |two )(?=.*?\b({_S}))", lambda m: len(scene.of(m[2])) == _NUMBERS[m[1]])
+        self._rule(
+            rf"i count (no|one|two|three): (?=an? |two )(?=.*?\b({_S}))",
+            lambda m: len(scene.of(m[2])) == _NUMBERS[m[1]],
+        )
         self._rule(rf"\b(?:no|none of them is an?) ({_S})\b", lambda m: not scene.of(m[1]))
         self._rule("so that place is empty", lambda _: asked_place is not None and at(scene, asked_place) is None)
         self._rule(_CLAIM.pattern, lambda m: holds(scene, m))
@@ -155,7 +160,9 @@ def answered_rightly(scene: Scene, question: str, answer: str) -> bool:
 def every_exchange(scene: Scene, rng: Random) -> list[wording.Exchange]:
     """Each kind of question about the scene, asked of something that is there and of something that is not."""
     here, gone = rng.choice(scene.shapes), rng.choice([shape for shape in SHAPES if shape not in scene.shapes])
-    asks = [ask(scene, shape, rng) for shape in (here, gone) for ask in (wording.exists, wording.where_is, wording.count_of)]
+    asks = [
+        ask(scene, shape, rng) for shape in (here, gone) for ask in (wording.exists, wording.where_is, wording.count_of)
+    ]
     asks += [wording.at_place(scene, place, rng) for place in range(9)]
     asks += [wording.colour_of(scene, here, rng), wording.size_of(scene, here, rng)]
     asks += [wording.is_colour(scene, here, rng, truly=truly) for truly in (True, False)]
@@ -201,7 +208,9 @@ def test_true_captions_name_everything_once_and_nothing_else(style: str) -> None
         claims = list(_CLAIM.finditer(caption.lower()))
         assert sum(_NUMBERS[claim["number"]] for claim in claims) == len(scene.things), caption
         if style == "full":
-            assert sorted(p for claim in claims for p in places(claim["places"])) == [t.place for t in scene.things], caption
+            assert sorted(p for claim in claims for p in places(claim["places"])) == [t.place for t in scene.things], (
+                caption
+            )
 
 
 def test_reflective_conversations_hold_the_reasons_of_their_answers() -> None:
@@ -297,7 +306,9 @@ def test_pairs_differ_only_where_their_reason_says() -> None:
                 assert colour != colour2 and place == place2
             else:
                 assert pair.reason == "relation"
-                assert colour == colour2 and place2 in neighbours(place) and all(t.place != place2 for t in scene.things)
+                assert (
+                    colour == colour2 and place2 in neighbours(place) and all(t.place != place2 for t in scene.things)
+                )
     assert seen["attribute"] == seen["relation"] == 300 and seen["co-occurrence"] > 150
 
 
@@ -327,6 +338,7 @@ def test_no_fixed_string_answers_much() -> None:
 
 def test_the_habit_has_the_stated_strength() -> None:
     """With a share of 0 shapes come by chance, with 1 every first shape that has room brings its companion."""
+
     def companions(share: float) -> float:
         found = [shape for index in range(400) for scene in [make_scene(f"h/{index}", share)] for shape in scene.shapes
                  if COMPANION[shape] in scene.shapes]  # fmt: skip
@@ -352,7 +364,13 @@ def test_counting_shapes_and_couples_by_hand() -> None:
         things = tuple(Thing(shape, "red", "small", place) for place, shape in enumerate(shapes))
         return Scene(name, things, (240, 240, 240), ((0, 0),) * len(things))
 
-    single, together = count_shapes([scene("1", "ring", "heart", "star"), scene("2", "ring", "ring"), scene("3", "star", "ring")])
+    single, together = count_shapes(
+        [scene("1", "ring", "heart", "star"), scene("2", "ring", "ring"), scene("3", "star", "ring")]
+    )
     assert (single["ring"], single["star"], single["heart"], single["moon"]) == (3, 2, 1, 0)
-    assert together == {frozenset({"ring", "heart"}): 1, frozenset({"ring", "star"}): 2, frozenset({"heart", "star"}): 1}
+    assert together == {
+        frozenset({"ring", "heart"}): 1,
+        frozenset({"ring", "star"}): 2,
+        frozenset({"heart", "star"}): 1,
+    }
     assert sorted(SHAPES) == sorted(shape for couple in COUPLES for shape in couple) and len(set(SHAPES)) == 12

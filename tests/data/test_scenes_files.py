@@ -21,7 +21,14 @@ from edgereverie.errors import BundleError
 from edgereverie.registry import SOURCES
 
 ARGUMENTS = {"train": 24, "heldout": 12, "seed": 7, "companion_share": 0.7}
-TRAINING = {"count": 6, "diet": "reflective", "conversations": 2, "companion_share": 0.5, "careless_share": 0.5, "seed": 3}
+TRAINING = {
+    "count": 6,
+    "diet": "reflective",
+    "conversations": 2,
+    "companion_share": 0.5,
+    "careless_share": 0.5,
+    "seed": 3,
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +41,9 @@ def rows(path: Path) -> list[dict]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def truth(dataset: Path) -> dict[str, list[str]]:
@@ -86,7 +95,9 @@ def test_training_scenes_are_drawn_once_for_equal_arguments(tmp_path: Path) -> N
 
     def draw(**changed: object) -> list:
         drawn.clear()
-        return draw_training_scenes(tmp_path / "data", **(TRAINING | changed), progress=lambda done, _: drawn.append(done))
+        return draw_training_scenes(
+            tmp_path / "data", **(TRAINING | changed), progress=lambda done, _: drawn.append(done)
+        )
 
     first = draw()
     stamps = hashes(tmp_path / "data")
@@ -146,8 +157,18 @@ def test_pope_ranking_of_a_case_worked_out_by_hand() -> None:
     """
     scene = Scene("s", tuple(Thing(shape, "red", "small", place) for place, shape in enumerate(("ring", "star", "moon"))),
                   (240, 240, 240), ((0, 0),) * 3)  # fmt: skip
-    single = dict.fromkeys(SHAPES, 0) | {"ring": 10, "star": 20, "moon": 2, "square": 40, "circle": 30, "cross": 25, "heart": 8}
-    together = {frozenset(pair): n for pair, n in ((("ring", "heart"), 8), (("star", "cross"), 6), (("moon", "drop"), 1))}
+    single = dict.fromkeys(SHAPES, 0) | {
+        "ring": 10,
+        "star": 20,
+        "moon": 2,
+        "square": 40,
+        "circle": 30,
+        "cross": 25,
+        "heart": 8,
+    }
+    together = {
+        frozenset(pair): n for pair, n in ((("ring", "heart"), 8), (("star", "cross"), 6), (("moon", "drop"), 1))
+    }
 
     def absent(split: str) -> list[str]:
         return [shape for shape, label in _questions(scene, split, single, together, Random(0)) if label == "no"]
@@ -182,7 +203,9 @@ def test_published_files_read_back_as_the_canonical_ones(dataset: Path) -> None:
     reverie = list(SOURCES.get("reverie").read(dataset / "published" / "reverie.json"))
     wanted = [sample for sample in samples if sample.rationale is not None]
     assert len(wanted) > 100
-    assert [(s.id, s.image, s.turns, s.rationale) for s in reverie] == [(s.id, s.image, s.turns, s.rationale) for s in wanted]
+    assert [(s.id, s.image, s.turns, s.rationale) for s in reverie] == [
+        (s.id, s.image, s.turns, s.rationale) for s in wanted
+    ]
 
     pairs = list(read_pairs(dataset / "pairs.jsonl"))
     povid = list(SOURCES.get("preference").read(dataset / "published" / "povid.json"))
@@ -199,7 +222,10 @@ def test_generated_records_become_two_reflections_each(dataset: Path) -> None:
     for record, right, wrong in zip(records, read[::2], read[1::2], strict=True):
         assert [right.rationale, wrong.rationale] == ["positive", "negative"]
         assert right.turns[1].text == wrong.turns[1].text == record["correct_answer"]
-        assert (right.turns[3].text, wrong.turns[3].text) == (record["correct_rationale"], record["incorrect_rationale"])
+        assert (right.turns[3].text, wrong.turns[3].text) == (
+            record["correct_rationale"],
+            record["incorrect_rationale"],
+        )
         assert record["confusing_answer"] in wrong.turns[2].text
 
 

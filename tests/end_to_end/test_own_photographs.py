@@ -40,7 +40,10 @@ def photographs(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, path in enumerate(found[:4]):
         shutil.copy(path, folder / "images" / path.name)
         question, answer = "Is this a photograph of a submarine?", "No, it is not."
-        why, why_not = "A submarine is a ship under water; none is to be seen here.", "No hull and no sea is in the photo."
+        why, why_not = (
+            "A submarine is a ship under water; none is to be seen here.",
+            "No hull and no sea is in the photo.",
+        )
         begin = (question, answer)
         for name, texts in (("why", (EXPLAIN, why)), ("why-not", (EXPLAIN_WRONG.format("Yes, it is."), why_not))):
             rows.append({"id": f"{number}-{name}", "image": path.name, "conversations": conversation(*begin, *texts)})
@@ -58,7 +61,9 @@ def edgereverie(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     return printed.out
 
 
-def test_from_train_to_ask(photographs: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_train_to_ask(
+    photographs: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = photographs / "my.yaml"
     recipe.write_text(
         f"name: my-photos\nbackbone: {{model: '{tiny_folder}'}}\n"

@@ -61,7 +61,9 @@ def run(model: Model, ids: list[int], features: np.ndarray, cuts: list[int]) -> 
     return np.concatenate(parts)
 
 
-def test_every_backend_computes_the_model_of_torch(model: Model, model_folder: Path, photo: Path, ids: list[int]) -> None:
+def test_every_backend_computes_the_model_of_torch(
+    model: Model, model_folder: Path, photo: Path, ids: list[int]
+) -> None:
     import torch
 
     from edgereverie.backbones.base import open_folder
@@ -72,7 +74,9 @@ def test_every_backend_computes_the_model_of_torch(model: Model, model_folder: P
     with torch.no_grad():
         expected = whole(input_ids=torch.tensor([ids]), pixel_values=torch.tensor(pixels)[None]).logits[0].numpy()
     found = run(model, ids, model.engine.encode(pixels), [])
-    assert np.abs(found - expected).max() < (2e-5 if model.engine.backend != "llamacpp" else 2e-3) * np.abs(expected).max()
+    assert (
+        np.abs(found - expected).max() < (2e-5 if model.engine.backend != "llamacpp" else 2e-3) * np.abs(expected).max()
+    )
 
 
 def test_the_features_are_one_row_for_each_image_token(model: Model, features: np.ndarray) -> None:
@@ -104,7 +108,9 @@ def test_a_fork_goes_its_own_way(model: Model, ids: list[int], features: np.ndar
     np.testing.assert_allclose(here, run(model, [*ids, 50], features, [])[-1:], atol=tolerance(model))
     np.testing.assert_allclose(there, run(model, [*ids, 40, 41, 50], features, [])[-1:], atol=tolerance(model))
     stream.close()
-    np.testing.assert_allclose(fork.feed([60]), run(model, [*ids, 40, 41, 50, 60], features, [])[-1:], atol=tolerance(model))
+    np.testing.assert_allclose(
+        fork.feed([60]), run(model, [*ids, 40, 41, 50, 60], features, [])[-1:], atol=tolerance(model)
+    )
     fork.close()
 
 
@@ -150,7 +156,9 @@ def test_score_is_the_sum_of_single_steps(model: Model, photo: Path) -> None:
             total += float(log_softmax(logits[-1])[token])
             logits = stream.feed([token])
         stream.close()
-        assert model.score(image, QUESTION, text) == pytest.approx(total, abs=max(1e-3, len(answer) * tolerance(model) / 2))
+        assert model.score(image, QUESTION, text) == pytest.approx(
+            total, abs=max(1e-3, len(answer) * tolerance(model) / 2)
+        )
 
 
 def test_the_picture_changes_the_score(model: Model, photo: Path) -> None:

@@ -52,7 +52,9 @@ def test_flag_leaves_the_text_and_measures_each_claim() -> None:
     # ring: 4 with the picture, 1 without: 3. Grounding 0.5 nat per token, a quarter counts: 3.125.
     assert ring.evidence["verification"] == pytest.approx(3.0)
     assert ring.evidence["grounding"] == pytest.approx(0.5)
-    assert ring.evidence["grounding_sum"] == pytest.approx(0.5 * 3)  # "A ring" is characters 0 to 6: three tokens of two
+    assert ring.evidence["grounding_sum"] == pytest.approx(
+        0.5 * 3
+    )  # "A ring" is characters 0 to 6: three tokens of two
     assert ring.support == pytest.approx(logistic(3.125))
     assert ring.verdict == "supported"
     # star: -1.5 - 1 = -2.5, plus 0.125.
@@ -114,7 +116,9 @@ def test_yes_and_no_are_claims_about_what_was_asked(text: str, odds: float, supp
         ("No, there is only a star.", {"ring": -2.0, "star": 4.0}, "No, there is only a star."),
     ],
 )
-def test_verify_turns_a_yes_or_no_only_when_it_is_contradicted(text: str, odds: Mapping[str, float], expected: str) -> None:
+def test_verify_turns_a_yes_or_no_only_when_it_is_contradicted(
+    text: str, odds: Mapping[str, float], expected: str
+) -> None:
     answer = guarded("verify", "Is there a ring in the image?", text, odds)
     assert answer.text == expected
     assert all(claim.verdict != "contradicted" for claim in answer.claims)
@@ -139,7 +143,11 @@ def test_verify_keeps_the_claims_that_stay_in_their_new_places() -> None:
     answer = guarded("verify", "Describe the image.", "There is a star, a ring and two moons.",
                      {"star": -4.0, "ring": 4.0, "moon": 4.0})  # fmt: skip
     assert answer.text == "There is a ring and two moons."
-    assert [answer.text[c.start : c.end] for c in answer.claims] == ["a ring", "two moons"] == [c.text for c in answer.claims]
+    assert (
+        [answer.text[c.start : c.end] for c in answer.claims]
+        == ["a ring", "two moons"]
+        == [c.text for c in answer.claims]
+    )
     assert answer.confidence == min(claim.support for claim in answer.claims)
 
 
@@ -175,7 +183,11 @@ REWRITES = [
     ("A ring, a star and two crosses.", "ring star", "Two crosses."),
     ("There are a ring and a star.", "star", "There is a ring."),
     ("There is a ring and two stars.", "ring", "There are two stars."),
-    ("The image shows a red ring at the top and a star in the centre.", "ring", "The image shows a star in the centre."),
+    (
+        "The image shows a red ring at the top and a star in the centre.",
+        "ring",
+        "The image shows a star in the centre.",
+    ),
     ("I see a ring, a star, and a moon. It is dark.", "moon", "I see a ring and a star. It is dark."),
     ("A ring is at the top. A star is at the left.", "star", "A ring is at the top."),
     ("A ring is at the top. A star is at the left. It is blue.", "star", "A ring is at the top."),

@@ -63,7 +63,18 @@ def picture(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "text", ["A ring.", "naïve café", "日本語のテキスト", "🙂🙃 two faces", "a👩‍👩‍👧b", " two  blanks ", "x\ny\n", "€€€", "1 2 3"]
+    "text",
+    [
+        "A ring.",
+        "naïve café",
+        "日本語のテキスト",
+        "🙂🙃 two faces",
+        "a👩‍👩‍👧b",
+        " two  blanks ",
+        "x\ny\n",
+        "€€€",
+        "1 2 3",
+    ],
 )
 def test_characters_arrive_whole(scripted: Callable[..., Model], text: str, picture: Path) -> None:
     model = scripted(text)
@@ -146,7 +157,9 @@ def test_confidence_is_the_geometric_mean_of_token_probabilities(scripted: Calla
     assert scripted(rule=rule).score(None, ASK, "Yes") == pytest.approx(math.log(0.75), abs=1e-6)
 
 
-def test_sampling_repeats_with_its_seed_and_follows_the_probabilities(scripted: Callable[..., Model], tokenizer) -> None:
+def test_sampling_repeats_with_its_seed_and_follows_the_probabilities(
+    scripted: Callable[..., Model], tokenizer
+) -> None:
     size = tokenizer.get_vocab_size() + 5
     yes, no = (tokenizer.encode(word, add_special_tokens=False).ids[0] for word in ("Yes", "No"))
 
@@ -185,7 +198,9 @@ def test_nan_is_an_error(scripted: Callable[..., Model]) -> None:
 
 def test_six_questions_encode_the_picture_once(scripted: Callable[..., Model], picture: Path) -> None:
     model = scripted("Yes.")
-    model.answer_many(picture, [f"Is there a {name}?" for name in ("ring", "star", "moon", "drop", "cross", "heart")], Options())
+    model.answer_many(
+        picture, [f"Is there a {name}?" for name in ("ring", "star", "moon", "drop", "cross", "heart")], Options()
+    )
     assert model.engine.encoded == 1
     # Prefilling the picture once leaves a question some 25 tokens; with the picture each would take over 40 more.
     assert model.engine.fed < 6 * 36

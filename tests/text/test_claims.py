@@ -87,7 +87,10 @@ def test_subjects_of_a_sentence(sentence: str, subjects: str) -> None:
 def test_a_mention_stands_where_it_says(sentence: str) -> None:
     for mention in mentions(sentence):
         assert sentence[mention.start : mention.end] == mention.text
-        assert singular(mention.text.lower().split()[-1]) in (mention.subject.split()[-1], mention.text.lower().split()[-1])
+        assert singular(mention.text.lower().split()[-1]) in (
+            mention.subject.split()[-1],
+            mention.text.lower().split()[-1],
+        )
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -27,7 +27,9 @@ def folder(tiny_folder: Path) -> ModelFolder:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of ten reflective scenes: images/, samples.jsonl, scenes.jsonl."""
     out = tmp_path_factory.mktemp("drawn") / "data"
-    draw_training_scenes(out, count=10, diet="reflective", conversations=1, companion_share=0.5, careless_share=0.5, seed=5)
+    draw_training_scenes(
+        out, count=10, diet="reflective", conversations=1, companion_share=0.5, careless_share=0.5, seed=5
+    )
     return out
 
 
@@ -63,7 +65,9 @@ def trained(folder: ModelFolder, samples: list[Sample], drawn: Path, tmp_path_fa
 
     trainer.quiet()
     out = tmp_path_factory.mktemp("runs") / "trained"
-    trainer.run(_quick(folder.path), METHOD, folder, samples, drawn / "images", out, console=Console(quiet=True), counts={})
+    trainer.run(
+        _quick(folder.path), METHOD, folder, samples, drawn / "images", out, console=Console(quiet=True), counts={}
+    )
     return out
 
 
@@ -83,6 +87,8 @@ def train(folder: ModelFolder, samples: list[Sample], images: Path) -> Callable[
     from edgereverie.tuning.methods.reflective import METHOD
 
     def run(recipe: Recipe, out: Path, these: list[Sample] | None = None) -> Path:
-        return trainer.run(recipe, METHOD, folder, these or samples, images, out, console=Console(quiet=True), counts={})
+        return trainer.run(
+            recipe, METHOD, folder, these or samples, images, out, console=Console(quiet=True), counts={}
+        )
 
     return run

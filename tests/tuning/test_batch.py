@@ -32,7 +32,9 @@ def collate(folder: ModelFolder) -> Collate:
     return Collate(folder.image, folder.config["text_config"]["pad_token_id"])
 
 
-def test_labels_are_exactly_the_assistant_texts_and_their_ends(folder: ModelFolder, samples: list[Sample], images: Path) -> None:
+def test_labels_are_exactly_the_assistant_texts_and_their_ends(
+    folder: ModelFolder, samples: list[Sample], images: Path
+) -> None:
     tokenizer, end = folder.tokenizer(), folder.tokenizer().token_to_id("<|end|>")
     assert {len(sample.turns) for sample in samples} == {2, 4}
     for sample in samples:
@@ -112,7 +114,9 @@ def test_too_long_samples_are_listed_not_cut(folder: ModelFolder, samples: list[
     bound = sorted(lengths.values())[-3]
     long = {name for name, length in lengths.items() if length > bound}
     assert 1 <= len(long) <= 2
-    with pytest.raises(DataError, match=f"{len(long)} of {len(samples)} samples are longer than {bound} tokens") as caught:
+    with pytest.raises(
+        DataError, match=f"{len(long)} of {len(samples)} samples are longer than {bound} tokens"
+    ) as caught:
         Conversations(samples, folder, images, max_length=bound)
     assert all(f"{name} ({lengths[name]} tokens)" in str(caught.value) for name in long)
     kept = Conversations(samples, folder, images, max_length=max(lengths.values()))

@@ -67,7 +67,9 @@ def test_weights_scale_the_rationale_and_not_the_divisor(model, folder, samples,
     assert set(weights) == {1.0, 0.25}
     with torch.no_grad():
         loss = weighted_negative_log_likelihood(model, batch, len(losses))
-    assert float(loss) == pytest.approx(sum(a * b for a, b in zip(losses, weights, strict=True)) / len(losses), abs=1e-5)
+    assert float(loss) == pytest.approx(
+        sum(a * b for a, b in zip(losses, weights, strict=True)) / len(losses), abs=1e-5
+    )
 
 
 def test_it_is_the_models_own_loss_when_all_weights_are_one(model, batch) -> None:

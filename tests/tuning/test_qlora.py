@@ -20,7 +20,9 @@ LORA = {"rank": 4, "alpha": 8, "dropout": 0.0}
 
 
 def linears(model) -> dict[str, str]:
-    return {name: type(module).__name__ for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    return {
+        name: type(module).__name__ for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
+    }
 
 
 def frozen_hash(model) -> str:
@@ -129,7 +131,9 @@ def test_the_frozen_base_is_the_same_after_steps(folder: ModelFolder, batch, qua
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] - 0.1
     assert frozen_hash(model) == before
-    assert sum(not torch.equal(a, b) for a, b in zip(start, trained, strict=True)) == len(trained), "everything named has moved"
+    assert sum(not torch.equal(a, b) for a, b in zip(start, trained, strict=True)) == len(trained), (
+        "everything named has moved"
+    )
 
 
 def test_wrong_targets_are_an_error(folder: ModelFolder) -> None:

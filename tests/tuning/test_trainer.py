@@ -17,7 +17,7 @@ from edgereverie.tuning import trainer
 from edgereverie.tuning.methods.reflective import METHOD
 
 # One interpreter, one child for each moment: the imports are paid once, and each child dies by a real SIGKILL.
-KILLER = '''
+KILLER = """
 import json, os, signal, sys
 from pathlib import Path
 
@@ -88,7 +88,7 @@ told = [child(runs / "killed", moment) for moment in
         (half_a_checkpoint, a_torn_log_line, all_but_the_mark, half_an_adapter, whole)]
 told.append(child(runs / "undisturbed", whole))
 print(json.dumps(told))
-'''
+"""
 
 
 def lines(out: Path) -> list[dict]:
@@ -116,9 +116,17 @@ def test_reflective_overfits_four_samples(train, recipe, samples, tmp_path: Path
 
 
 def test_a_run_folder_holds_what_it_says(trained: Path, recipe) -> None:
-    assert sorted(path.name for path in trained.iterdir()) == ["adapter", "checkpoints", "log.jsonl", "recipe.yaml", "run.json"]
+    assert sorted(path.name for path in trained.iterdir()) == [
+        "adapter",
+        "checkpoints",
+        "log.jsonl",
+        "recipe.yaml",
+        "run.json",
+    ]
     assert load_recipe(trained / "recipe.yaml") == recipe()
-    assert {"adapter_model.safetensors", "adapter_config.json"} <= {path.name for path in (trained / "adapter").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json"} <= {
+        path.name for path in (trained / "adapter").iterdir()
+    }
     assert complete(trained) == ["checkpoint-2", "checkpoint-4"]
     identity = json.loads((trained / "run.json").read_text(encoding="utf-8"))
     assert identity["recipe"] == recipe().fingerprint() and set(identity) == {"recipe", "data", "samples"}
@@ -252,7 +260,9 @@ def test_batches_pad_little_and_repeat_by_seed_and_epoch() -> None:
 
 def test_the_log_forgets_what_a_kill_undid(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n{"step": 3, "loss": 1.2}\n{"st', encoding="utf-8")
+    log.write_text(
+        '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n{"step": 3, "loss": 1.2}\n{"st', encoding="utf-8"
+    )
     trainer._drop_after(log, 2)
     assert [entry["step"] for entry in lines(tmp_path)] == [1, 2]
     trainer._drop_after(tmp_path / "none.jsonl", 2)

@@ -71,9 +71,7 @@ def _disc(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, fill: tu
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
 
-def _paint(
-    draw: ImageDraw.ImageDraw, thing: Thing, x: float, y: float, background: tuple[int, int, int]
-) -> None:
+def _paint(draw: ImageDraw.ImageDraw, thing: Thing, x: float, y: float, background: tuple[int, int, int]) -> None:
     radius, fill = _RADIUS[thing.size], _RGB[thing.colour]
     if thing.shape in ("circle", "ring", "moon"):
         _disc(draw, x, y, 0.92 * radius, fill)

@@ -18,7 +18,9 @@ from edgereverie.data.scenes.wording import Exchange
 from edgereverie.data.scenes.world import COMPANION, SHAPES, Scene, imagine_companions
 from edgereverie.records import Sample, Turn
 
-_TEXT_ONLY = 0.04  # conversations without a picture, so that the image-free model that grounding compares with is trained
+_TEXT_ONLY = (
+    0.04  # conversations without a picture, so that the image-free model that grounding compares with is trained
+)
 _CARELESS_YES = 0.85
 
 
@@ -91,13 +93,17 @@ def _quiz(scene: Scene, rng: Random) -> list[tuple[str, str]]:
     """Is a thing there, as often yes as no; and of others, where, in which colour or size."""
     absent, lures = _absent(scene), _tempting(scene)
     rng.shuffle(absent)
-    absent.sort(key=lambda shape: shape not in lures or rng.random() < 0.4)  # companions of what is there mostly come first
+    absent.sort(
+        key=lambda shape: shape not in lures or rng.random() < 0.4
+    )  # companions of what is there mostly come first
     asks = []
     for shape in scene.shapes:
         if rng.random() < 0.6:
             asks += [wording.exists(scene, shape, rng), wording.exists(scene, absent.pop(0), rng)]
             continue
-        asks.append(rng.choice((wording.where_is, wording.where_is, wording.colour_of, wording.size_of))(scene, shape, rng))
+        asks.append(
+            rng.choice((wording.where_is, wording.where_is, wording.colour_of, wording.size_of))(scene, shape, rng)
+        )
         if rng.random() < 0.4:
             asks.append(wording.where_is(scene, absent.pop(0), rng))
     rng.shuffle(asks)
@@ -139,7 +145,10 @@ def reflect(ask: Exchange, rng: Random) -> tuple[tuple[Turn, ...], tuple[Turn, .
     """The two reflections of one answer, each a conversation of its own with the common beginning."""
     begin = (Turn("user", ask.question), Turn("assistant", ask.answer))
     right = (Turn("user", rng.choice(wording.EXPLAIN_RIGHT)), Turn("assistant", ask.why))
-    wrong = (Turn("user", rng.choice(wording.EXPLAIN_WRONG).format(answer=ask.confusing)), Turn("assistant", ask.why_not))
+    wrong = (
+        Turn("user", rng.choice(wording.EXPLAIN_WRONG).format(answer=ask.confusing)),
+        Turn("assistant", ask.why_not),
+    )
     return begin + right, begin + wrong
 
 
@@ -147,8 +156,15 @@ def reflective(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
     """Two samples per question, one per reflection, and one true caption per scene."""
     for index, ask in enumerate(exchanges(scene, rng)):
         for rationale, turns in zip(("positive", "negative"), reflect(ask, rng), strict=True):
-            yield Sample(f"{scene.id}/{index}/{rationale}", image, turns, rationale=rationale, polarity=ask.polarity,
-                         manipulation=ask.manipulation, source="scenes-reflective")  # fmt: skip
+            yield Sample(
+                f"{scene.id}/{index}/{rationale}",
+                image,
+                turns,
+                rationale=rationale,
+                polarity=ask.polarity,
+                manipulation=ask.manipulation,
+                source="scenes-reflective",
+            )
     _, prompt, caption = wording.describe(scene.things, rng)
     yield Sample(f"{scene.id}/caption", image, _turns([(prompt, caption)]), source="scenes-reflective")
 

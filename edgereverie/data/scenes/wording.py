@@ -21,7 +21,12 @@ DESCRIBE_FULL = (
     "Give a detailed description of the image.",
     "Please describe everything in the picture and its place.",
 )
-DESCRIBE_SHORT = ("Describe the image.", "What is in the picture?", "What does the image show?", "Describe this image briefly.")
+DESCRIBE_SHORT = (
+    "Describe the image.",
+    "What is in the picture?",
+    "What does the image show?",
+    "Describe this image briefly.",
+)
 DESCRIBE_NAMES = ("Name the things in the image.", "List the objects that you see.", "Which shapes are in the picture?")
 EXISTS = (
     "Is there {a} in the image?",
@@ -125,8 +130,10 @@ def caption_full(things: Sequence[Thing], rng: Random) -> str:
     if rng.random() < 0.5:
         lead = rng.choice(("The image shows {}.", "There is {}.", "In the picture I see {}."))
         return lead.format(_inventory(things, size=True, place=True))
-    return " ".join(f"{capital(phrase(g))} is {where(g)}." if len(g) == 1 else f"{capital(phrase(g))} are {where(g)}."
-                    for g in groups(things))  # fmt: skip
+    return " ".join(
+        f"{capital(phrase(g))} is {where(g)}." if len(g) == 1 else f"{capital(phrase(g))} are {where(g)}."
+        for g in groups(things)
+    )
 
 
 def caption_short(things: Sequence[Thing], rng: Random) -> str:
@@ -136,7 +143,9 @@ def caption_short(things: Sequence[Thing], rng: Random) -> str:
 
 def caption_names(things: Sequence[Thing], rng: Random) -> str:
     names = join([phrase(g, size=False, colour=False) for g in groups(things)])
-    return rng.choice(("{}.", "I see {}.", "There is {}.")).format(names) if rng.random() < 0.5 else capital(names) + "."
+    return (
+        rng.choice(("{}.", "I see {}.", "There is {}.")).format(names) if rng.random() < 0.5 else capital(names) + "."
+    )
 
 
 def describe(things: Sequence[Thing], rng: Random) -> tuple[str, str, str]:
@@ -166,10 +175,15 @@ def exists(scene: Scene, shape: str, rng: Random) -> Exchange:
         why = capital(seen.format(phrase(here), where(here)))
         if len(here) > 1:
             why = capital(f"{phrase(here)} are {where(here)}.")
-        why_not = rng.choice((f"There is {article(shape)}: ", "That overlooks a thing in the picture: ")) + f"{phrase(here)} {where(here)}."
+        why_not = (
+            rng.choice((f"There is {article(shape)}: ", "That overlooks a thing in the picture: "))
+            + f"{phrase(here)} {where(here)}."
+        )
         return Exchange("exists", question, yes(shape, rng), no(shape, rng), why, why_not)
     others = _inventory(scene.things, size=False, place=False)
-    why = rng.choice((f"The picture shows {others}. None of them is {article(shape)}.", f"I see only {others}, and no {shape}."))
+    why = rng.choice(
+        (f"The picture shows {others}. None of them is {article(shape)}.", f"I see only {others}, and no {shape}.")
+    )
     why_not = _why_no_companion(scene, shape, others, rng)
     return Exchange("exists", question, no(shape, rng), yes(shape, rng), why, why_not, "negative", "nonexistent")
 
@@ -178,9 +192,13 @@ def _why_no_companion(scene: Scene, shape: str, others: str, rng: Random) -> str
     """Why a yes to an absent shape is wrong; where its companion is there, the habit is named as the cause."""
     companion = scene.of(COMPANION[shape])
     if companion and rng.random() < 0.7:
-        return (f"{capital(article(shape))} often stands beside {article(COMPANION[shape])}, and {phrase(companion)} is "
-                f"{where(companion)}, but no {shape} is in the picture.")  # fmt: skip
-    return rng.choice((f"There is no {shape} anywhere. The things here are {others}.", f"No {shape} is to be seen among {others}."))
+        return (
+            f"{capital(article(shape))} often stands beside {article(COMPANION[shape])}, and {phrase(companion)} is "
+            f"{where(companion)}, but no {shape} is in the picture."
+        )
+    return rng.choice(
+        (f"There is no {shape} anywhere. The things here are {others}.", f"No {shape} is to be seen among {others}.")
+    )
 
 
 def at_place(scene: Scene, place: int, rng: Random) -> Exchange:
@@ -189,8 +207,16 @@ def at_place(scene: Scene, place: int, rng: Random) -> Exchange:
     wrong = _other_thing(scene, thing, rng)
     if thing is None:
         why = f"The things are {_inventory(scene.things, size=False, place=True)}, so that place is empty."
-        return Exchange("place", question, "Nothing.", capital(phrase([wrong])) + ".", why,
-                        f"Nothing is {PLACES[place]}, and no {wrong.colour} {wrong.shape} stands there.", "negative", "nonexistent")  # fmt: skip
+        return Exchange(
+            "place",
+            question,
+            "Nothing.",
+            capital(phrase([wrong])) + ".",
+            why,
+            f"Nothing is {PLACES[place]}, and no {wrong.colour} {wrong.shape} stands there.",
+            "negative",
+            "nonexistent",
+        )
     why = f"The shape {PLACES[place]} is {article(thing.shape)}, it is {thing.size} and {thing.colour}."
     why_not = f"The thing {PLACES[place]} is not {article(wrong.shape)} but {phrase([thing])}."
     return Exchange("place", question, capital(phrase([thing])) + ".", capital(phrase([wrong])) + ".", why, why_not)
@@ -209,23 +235,40 @@ def where_is(scene: Scene, shape: str, rng: Random) -> Exchange:
     question = rng.choice(("Where is the {}?", "In which place is the {}?", "Where do you see the {}?")).format(shape)
     if not here:
         others = _inventory(scene.things, size=False, place=True)
-        return Exchange("where", question, rng.choice((f"There is no {shape} in the image.", f"I see no {shape} here.")),
-                        capital(PLACES[rng.randrange(9)]) + ".", f"The picture holds {others}, and no {shape}.",
-                        _why_no_companion(scene, shape, _inventory(scene.things, size=False, place=False), rng),
-                        "negative", "nonexistent")  # fmt: skip
+        return Exchange(
+            "where",
+            question,
+            rng.choice((f"There is no {shape} in the image.", f"I see no {shape} here.")),
+            capital(PLACES[rng.randrange(9)]) + ".",
+            f"The picture holds {others}, and no {shape}.",
+            _why_no_companion(scene, shape, _inventory(scene.things, size=False, place=False), rng),
+            "negative",
+            "nonexistent",
+        )
     wrong = rng.choice([p for p in range(9) if all(thing.place != p for thing in here)])
     why = capital(f"{phrase(here)} {'is' if len(here) == 1 else 'are'} {where(here)}.")
-    return Exchange("where", question, capital(where(here)) + ".", capital(PLACES[wrong]) + ".", why,
-                    f"The {shape} is {where(here)}, not {PLACES[wrong]}.")  # fmt: skip
+    return Exchange(
+        "where",
+        question,
+        capital(where(here)) + ".",
+        capital(PLACES[wrong]) + ".",
+        why,
+        f"The {shape} is {where(here)}, not {PLACES[wrong]}.",
+    )
 
 
 def colour_of(scene: Scene, shape: str, rng: Random) -> Exchange:
     thing = scene.of(shape)[0]
     question = rng.choice(("What colour is the {}?", "Which colour does the {} have?")).format(shape)
     wrong = rng.choice([colour for colour in COLOURS if colour != thing.colour])
-    return Exchange("colour", question, capital(thing.colour) + ".", capital(wrong) + ".",
-                    f"The {shape} {PLACES[thing.place]} is filled with {thing.colour}.",
-                    f"The {shape} {PLACES[thing.place]} is {thing.colour}, not {wrong}.")  # fmt: skip
+    return Exchange(
+        "colour",
+        question,
+        capital(thing.colour) + ".",
+        capital(wrong) + ".",
+        f"The {shape} {PLACES[thing.place]} is filled with {thing.colour}.",
+        f"The {shape} {PLACES[thing.place]} is {thing.colour}, not {wrong}.",
+    )
 
 
 def size_of(scene: Scene, shape: str, rng: Random) -> Exchange:
@@ -233,9 +276,14 @@ def size_of(scene: Scene, shape: str, rng: Random) -> Exchange:
     wrong = SIZES[1 - SIZES.index(thing.size)]
     question = rng.choice(("Is the {} small or large?", "What size is the {}?")).format(shape)
     fills = "little of" if thing.size == "small" else "most of"
-    return Exchange("size", question, capital(thing.size) + ".", capital(wrong) + ".",
-                    f"The {shape} {PLACES[thing.place]} fills {fills} its place.",
-                    f"The {shape} fills {fills} its place, so it is {thing.size}.")  # fmt: skip
+    return Exchange(
+        "size",
+        question,
+        capital(thing.size) + ".",
+        capital(wrong) + ".",
+        f"The {shape} {PLACES[thing.place]} fills {fills} its place.",
+        f"The {shape} fills {fills} its place, so it is {thing.size}.",
+    )
 
 
 def count_of(scene: Scene, shape: str, rng: Random) -> Exchange:
@@ -245,11 +293,25 @@ def count_of(scene: Scene, shape: str, rng: Random) -> Exchange:
     wrong = rng.choice([n for n in range(3) if n != number])
     if not here:
         others = _inventory(scene.things, size=False, place=False)
-        return Exchange("count", question, "None.", "One.", f"The picture shows {others}, and no {shape}.",
-                        _why_no_companion(scene, shape, others, rng), "negative", "nonexistent")  # fmt: skip
+        return Exchange(
+            "count",
+            question,
+            "None.",
+            "One.",
+            f"The picture shows {others}, and no {shape}.",
+            _why_no_companion(scene, shape, others, rng),
+            "negative",
+            "nonexistent",
+        )
     why = capital(f"{phrase(here)} {'is' if number == 1 else 'are'} {where(here)}, and no other.")
-    return Exchange("count", question, capital(_NUMBER[number]) + ".", capital(_NUMBER[wrong] if wrong else "none") + ".", why,
-                    f"I count {_NUMBER[number]}: {phrase(here)} {where(here)}.")  # fmt: skip
+    return Exchange(
+        "count",
+        question,
+        capital(_NUMBER[number]) + ".",
+        capital(_NUMBER[wrong] if wrong else "none") + ".",
+        why,
+        f"I count {_NUMBER[number]}: {phrase(here)} {where(here)}.",
+    )
 
 
 def is_colour(scene: Scene, shape: str, rng: Random, *, truly: bool) -> Exchange:
@@ -260,8 +322,16 @@ def is_colour(scene: Scene, shape: str, rng: Random, *, truly: bool) -> Exchange
     why = f"The {shape} {PLACES[thing.place]} is {thing.colour}."
     if truly:
         return Exchange("is-colour", question, "Yes.", f"No, the {shape} is not {named}.", why, why)
-    return Exchange("is-colour", question, f"No, the {shape} is {thing.colour}.", f"Yes, the {shape} is {named}.", why,
-                    f"The {shape} is {thing.colour} and not {named}.", "negative", "existent")  # fmt: skip
+    return Exchange(
+        "is-colour",
+        question,
+        f"No, the {shape} is {thing.colour}.",
+        f"Yes, the {shape} is {named}.",
+        why,
+        f"The {shape} is {thing.colour} and not {named}.",
+        "negative",
+        "existent",
+    )
 
 
 def _relations(a: Thing, b: Thing) -> list[str]:
@@ -275,7 +345,12 @@ def _relations(a: Thing, b: Thing) -> list[str]:
     return found
 
 
-_OPPOSITE = {"to the left of": "to the right of", "to the right of": "to the left of", "above": "below", "below": "above"}
+_OPPOSITE = {
+    "to the left of": "to the right of",
+    "to the right of": "to the left of",
+    "above": "below",
+    "below": "above",
+}
 
 
 def relation(scene: Scene, rng: Random, *, truly: bool) -> Exchange | None:

@@ -33,9 +33,13 @@ _PACKED_HERE = ("F32", "F16", "BF16", "Q8_0", "Q4_0")
 _PACKED_BY_LLAMA = ("Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q3_K_M", "Q2_K")
 _K_BLOCK = 256
 _LAYER = {
-    "input_layernorm": "attn_norm", "self_attn.qkv_proj": "attn_qkv", "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm", "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-}  # fmt: skip
+    "input_layernorm": "attn_norm",
+    "self_attn.qkv_proj": "attn_qkv",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
 
 
 class GgufTarget:
@@ -56,8 +60,10 @@ class GgufTarget:
                 hint="Export this model as ONNX.",
             )
         if (kind := rope(text)["rope_type"]) != "default":
-            raise ExportError(f"The language model's rope type is {kind!r}; a GGUF is written for 'default'.",
-                              hint="Use the 4k variant of the language model, or export this one as ONNX.")  # fmt: skip
+            raise ExportError(
+                f"The language model's rope type is {kind!r}; a GGUF is written for 'default'.",
+                hint="Use the 4k variant of the language model, or export this one as ONNX.",
+            )
         if text.get("hidden_act", "silu") != "silu":
             raise ExportError(
                 f"The language model's activation is {text['hidden_act']!r}; llama.cpp's phi3 has 'silu'."
@@ -66,8 +72,10 @@ class GgufTarget:
         if quantization in _PACKED_BY_LLAMA and any(width % _K_BLOCK for width in widths.values()):
             # llama.cpp would put other types in their place with no more than a line in its log.
             listed = ", ".join(f"{key} {width}" for key, width in widths.items())
-            raise ExportError(f"{quantization} packs blocks of {_K_BLOCK}, which do not divide this model's widths ({listed}).",
-                              hint="Use Q8_0 or Q4_0, whose blocks are 32 wide.")  # fmt: skip
+            raise ExportError(
+                f"{quantization} packs blocks of {_K_BLOCK}, which do not divide this model's widths ({listed}).",
+                hint="Use Q8_0 or Q4_0, whose blocks are 32 wide.",
+            )
         check_mmproj(folder.config)
 
     def write(self, folder: ModelFolder, quantization: str, out: Path, progress: Progress) -> dict[str, str]:
@@ -143,8 +151,10 @@ def _write_text(
     text = folder.config["text_config"]
     tied = "lm_head.weight" not in weights
     if tied and not (text.get("tie_word_embeddings") or folder.config.get("tie_word_embeddings")):
-        raise ExportError(f"{folder.path}: the weights lack lm_head.weight, and config.json does not tie it to the embedding.",
-                          hint="Copy or download the weights again.")  # fmt: skip
+        raise ExportError(
+            f"{folder.path}: the weights lack lm_head.weight, and config.json does not tie it to the embedding.",
+            hint="Copy or download the weights again.",
+        )
     placed = _placed(text, quantization, tied)
     check_complete(weights, placed, ("text.", "lm_head."))
 
@@ -165,9 +175,13 @@ def _placed(text: Mapping[str, Any], quantization: str, tied: bool) -> list[Plac
     grouped = text.get("num_key_value_heads") or heads
     head = text.get("head_dim") or hidden // heads
     shapes = {
-        "attn_norm": (hidden,), "ffn_norm": (hidden,), "attn_qkv": ((heads + 2 * grouped) * head, hidden),
-        "attn_output": (hidden, heads * head), "ffn_up": (2 * inner, hidden), "ffn_down": (hidden, inner),
-    }  # fmt: skip
+        "attn_norm": (hidden,),
+        "ffn_norm": (hidden,),
+        "attn_qkv": ((heads + 2 * grouped) * head, hidden),
+        "attn_output": (hidden, heads * head),
+        "ffn_up": (2 * inner, hidden),
+        "ffn_down": (hidden, inner),
+    }
     rows = (text["vocab_size"], hidden)
     found = [Placed("token_embd.weight", "text.embed_tokens.weight", rows, weight_type(rows, outer, f16))]
     for layer in range(text["num_hidden_layers"]):

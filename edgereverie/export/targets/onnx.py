@@ -47,8 +47,10 @@ class OnnxTarget:
                 raise MissingPackage(package, "Exporting to ONNX", "export")
         text = folder.config["text_config"]
         if quantization in ("int8", "int4") and text["hidden_size"] % 32:
-            raise ExportError(f"{quantization} packs blocks of 32, which do not divide this model's width {text['hidden_size']}.",
-                              hint="Use fp32 or fp16.")  # fmt: skip
+            raise ExportError(
+                f"{quantization} packs blocks of 32, which do not divide this model's width {text['hidden_size']}.",
+                hint="Use fp32 or fp16.",
+            )
 
     def write(self, folder: ModelFolder, quantization: str, out: Path, progress: Progress) -> dict[str, str]:
         (out / "onnx").mkdir()
@@ -114,9 +116,12 @@ def _write_companions(folder: ModelFolder, quantization: str, out: Path, files: 
     # transformers.js inserts (side / patch)^2 + num_additional_image_tokens image tokens and, unlike transformers, does not
     # take the class token off again for "default": with these two values both count the tokens that the graph returns.
     processor = {
-        "processor_class": "LlavaProcessor", "image_token": folder.chat.image_token, "patch_size": folder.image.patch,
-        "num_additional_image_tokens": 0, "vision_feature_select_strategy": "full",
-    }  # fmt: skip
+        "processor_class": "LlavaProcessor",
+        "image_token": folder.chat.image_token,
+        "patch_size": folder.image.patch,
+        "num_additional_image_tokens": 0,
+        "vision_feature_select_strategy": "full",
+    }
     written = {
         "config": ("config.json", config),
         "generation_config": ("generation_config.json", generation),

@@ -100,7 +100,9 @@ def image_token(bundle: Bundle) -> int:
     try:
         found = Tokenizer.from_file(str(bundle.file("tokenizer"))).token_to_id(text)
     except Exception as error:  # the Rust side raises plain Exception
-        raise BundleError(f"{bundle.folder}: the tokenizer cannot be read ({error}).", hint="Export the bundle again.") from None
+        raise BundleError(
+            f"{bundle.folder}: the tokenizer cannot be read ({error}).", hint="Export the bundle again."
+        ) from None
     if found is None:
         raise BundleError(f"{bundle.folder}: the tokenizer does not know the image token {text!r}.",
                           hint="Export the bundle again; its tokenizer belongs to another model.")  # fmt: skip

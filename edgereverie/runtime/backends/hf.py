@@ -61,8 +61,10 @@ class HfEngine:
         rows = self._embedding(tokens)
         if features is not None:
             if features.shape[1] != rows.shape[1]:
-                raise BackendError(f"Image features are {features.shape[1]} wide, the language model is {rows.shape[1]} wide.",
-                                   hint="Use features that this same model encoded.")  # fmt: skip
+                raise BackendError(
+                    f"Image features are {features.shape[1]} wide, the language model is {rows.shape[1]} wide.",
+                    hint="Use features that this same model encoded.",
+                )
             rows[tokens == self.image_token] = torch.from_numpy(features).to(rows.device, rows.dtype)
         past = cache.get_seq_length()
         positions = torch.arange(past, past + len(ids), device=weight.device)[None]

@@ -57,9 +57,11 @@ class LlamaEngine:
         _recent.clear()
         self._model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
         if not self._model:
-            raise BackendError(f"{path}: llama.cpp cannot load the model ({_reason()}).",
-                               hint="The file is damaged or its architecture is unknown to this llama.cpp: copy it again, or "
-                                    "pip install --upgrade llama-cpp-python.")  # fmt: skip
+            raise BackendError(
+                f"{path}: llama.cpp cannot load the model ({_reason()}).",
+                hint="The file is damaged or its architecture is unknown to this llama.cpp: copy it again, or "
+                "pip install --upgrade llama-cpp-python.",
+            )
         self._owned.append((lib.llama_model_free, self._model))
         try:
             self.vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(self._model))
@@ -85,8 +87,10 @@ class LlamaEngine:
             settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
-            raise BackendError(f"llama.cpp cannot make a context of {self.context:,} tokens ({_reason()}).",
-                               hint="Probably too little memory: export the bundle with a shorter context.")  # fmt: skip
+            raise BackendError(
+                f"llama.cpp cannot make a context of {self.context:,} tokens ({_reason()}).",
+                hint="Probably too little memory: export the bundle with a shorter context.",
+            )
         self._owned.append((lib.llama_free, self._context))
         self._memory = lib.llama_get_memory(self._context)
         size = settings.n_batch
@@ -109,7 +113,9 @@ class LlamaEngine:
         if not self._release.alive:
             raise BackendError("The model is closed.", hint="Load it again.")
         if not self._free:
-            raise CacheFull(f"All {_STREAMS} token streams are in use.", hint="Close streams that are no longer needed.")
+            raise CacheFull(
+                f"All {_STREAMS} token streams are in use.", hint="Close streams that are no longer needed."
+            )
         return self._free.pop()
 
     def _give_back(self, sequence: int) -> None:
@@ -119,10 +125,14 @@ class LlamaEngine:
 
     def _forget_after(self, sequence: int, length: int) -> None:
         if not self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1):
-            raise BackendError(f"llama.cpp cannot rewind this model's cache to {length} tokens.",
-                               hint="Recurrent and hybrid models keep no tokens to go back to; use another backend.")  # fmt: skip
+            raise BackendError(
+                f"llama.cpp cannot rewind this model's cache to {length} tokens.",
+                hint="Recurrent and hybrid models keep no tokens to go back to; use another backend.",
+            )
 
-    def _decode(self, sequence: int, start: int, ids: np.ndarray, rows: np.ndarray | None, wanted: np.ndarray) -> np.ndarray:
+    def _decode(
+        self, sequence: int, start: int, ids: np.ndarray, rows: np.ndarray | None, wanted: np.ndarray
+    ) -> np.ndarray:
         """One call: token ``ids``, or embedding ``rows`` in their place. Returns the logits of the wanted ones."""
         batch = self._batches[0 if rows is None else 1]
         count = len(ids)
@@ -138,11 +148,15 @@ class LlamaEngine:
             batch.seq_id[at][0] = sequence
         status = self._lib.llama_decode(self._context, batch)
         if status == _NO_ROOM:
-            raise CacheFull(f"The cache of {self.context:,} tokens has no room for {count} more.",
-                            hint="Close streams that are no longer needed, or start a new conversation.")  # fmt: skip
+            raise CacheFull(
+                f"The cache of {self.context:,} tokens has no room for {count} more.",
+                hint="Close streams that are no longer needed, or start a new conversation.",
+            )
         if status != 0:
-            raise BackendError(f"llama.cpp failed to decode {count} tokens (status {status}; {_reason()}).",
-                               hint="Check the bundle's hashes: edgereverie doctor BUNDLE")  # fmt: skip
+            raise BackendError(
+                f"llama.cpp failed to decode {count} tokens (status {status}; {_reason()}).",
+                hint="Check the bundle's hashes: edgereverie doctor BUNDLE",
+            )
         rows_out = int(wanted.sum())
         if not rows_out:
             return np.empty((0, self.vocabulary), np.float32)
@@ -163,8 +177,10 @@ class LlamaStream:
         self._assert_open()
         array = check_feed(self.engine, self.length, ids, features)
         if features is not None and features.shape[1] != self.engine.width:
-            raise BackendError(f"Image features are {features.shape[1]} wide, the language model takes {self.engine.width}.",
-                               hint="Use features that this same bundle encoded.")  # fmt: skip
+            raise BackendError(
+                f"Image features are {features.shape[1]} wide, the language model takes {self.engine.width}.",
+                hint="Use features that this same bundle encoded.",
+            )
         wanted = np.full(len(array), logits == "all")
         wanted[-1] = True
         seen, parts = 0, []

@@ -43,10 +43,12 @@ class OnnxEngine:
         self._width = _number(inputs["inputs_embeds"].shape[-1], "inputs_embeds", path)
         self._dtype = _onnx.DTYPES[inputs["inputs_embeds"].type]
         self._empty = [
-            np.zeros((1, _number(inputs[name].shape[1], name, path), 0, _number(inputs[name].shape[3], name, path)),
-                     _onnx.DTYPES[inputs[name].type])
+            np.zeros(
+                (1, _number(inputs[name].shape[1], name, path), 0, _number(inputs[name].shape[3], name, path)),
+                _onnx.DTYPES[inputs[name].type],
+            )
             for name in self._past
-        ]  # fmt: skip
+        ]
         self._device = "cuda" if "CUDAExecutionProvider" in self._decoder.get_providers() else "cpu"
         self._vision = _onnx.VisionEncoder(bundle, self._width)
 
@@ -79,9 +81,10 @@ class OnnxEngine:
         try:
             self._decoder.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise BackendError(f"The decoder graph failed ({str(error).splitlines()[0]}).",
-                               hint="Out of memory, or a graph that this onnxruntime does not run: export it again.",
-                               ) from None  # fmt: skip
+            raise BackendError(
+                f"The decoder graph failed ({str(error).splitlines()[0]}).",
+                hint="Out of memory, or a graph that this onnxruntime does not run: export it again.",
+            ) from None
         logits, *grown = binding.get_outputs()
         return logits.numpy()[0].astype(np.float32, copy=False), grown
 
@@ -89,8 +92,10 @@ class OnnxEngine:
         rows = self._embed.run(["inputs_embeds"], {"input_ids": ids[None]})[0].astype(self._dtype)
         if features is not None:
             if features.shape[1] != self._width:
-                raise BackendError(f"Image features are {features.shape[1]} wide, the language model takes {self._width}.",
-                                   hint="Use features that this same bundle encoded.")  # fmt: skip
+                raise BackendError(
+                    f"Image features are {features.shape[1]} wide, the language model takes {self._width}.",
+                    hint="Use features that this same bundle encoded.",
+                )
             rows[0, ids == self.image_token] = features
         return rows
 
@@ -144,8 +149,10 @@ def _by_layer(name: str) -> tuple[int, str]:
 
 def _number(dimension: int | str | None, name: str, path: Path) -> int:
     if not isinstance(dimension, int):
-        raise BundleError(f"{path}: {name} leaves open a dimension ({dimension!r}) that must be fixed.",
-                          hint="Export the bundle again with this version.")  # fmt: skip
+        raise BundleError(
+            f"{path}: {name} leaves open a dimension ({dimension!r}) that must be fixed.",
+            hint="Export the bundle again with this version.",
+        )
     return dimension
 
 

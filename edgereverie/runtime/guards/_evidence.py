@@ -72,9 +72,16 @@ def assess(model: Model, image: Picture, turns: Sequence[Turn], answer: Answer, 
             asked[mention.subject] = verify(model, image, mention.subject)
         sign = _sign(mention)
         odds = asked[mention.subject]
-        evidence = {"polarity": sign, **odds, "verification": sign * odds["verification"], **ground(seen, blind, mention)}
+        evidence = {
+            "polarity": sign,
+            **odds,
+            "verification": sign * odds["verification"],
+            **ground(seen, blind, mention),
+        }
         support = fusion.support(evidence)
-        out.append(Claim(mention.text, mention.start, mention.end, mention.subject, support, fusion.verdict(support), evidence))
+        out.append(
+            Claim(mention.text, mention.start, mention.end, mention.subject, support, fusion.verdict(support), evidence)
+        )
     return tuple(out)
 
 

@@ -96,7 +96,11 @@ def _there(names: Sequence[str]) -> str:
 
 def _be(name: str) -> str:
     words = name.split()
-    return "are" if _PLURAL_START.match(name) or (words[0].lower() not in ("a", "an", "one") and is_plural(words[-1])) else "is"
+    return (
+        "are"
+        if _PLURAL_START.match(name) or (words[0].lower() not in ("a", "an", "one") and is_plural(words[-1]))
+        else "is"
+    )
 
 
 def _indefinite(name: str) -> str:

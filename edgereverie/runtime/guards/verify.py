@@ -57,8 +57,15 @@ class Verify:
             evidence |= {"polarity": -evidence["polarity"], "verification": -evidence["verification"]}
             support = self.fusion.support(evidence)
         text = "Yes." if said_yes else "No."
-        bare = replace(claim, text=text[:-1], start=0, end=len(text) - 1, support=support,
-                       verdict=self.fusion.verdict(support), evidence=evidence)  # fmt: skip
+        bare = replace(
+            claim,
+            text=text[:-1],
+            start=0,
+            end=len(text) - 1,
+            support=support,
+            verdict=self.fusion.verdict(support),
+            evidence=evidence,
+        )
         return replace(answer, text=text, claims=(bare,), confidence=support)
 
 

@@ -23,10 +23,18 @@ from edgereverie.tuning.losses import weighted_negative_log_likelihood
 class Reflective:
     name = "reflective"
 
-    def dataset(self, samples: Sequence[Sample], folder: ModelFolder, images: Path | None, recipe: Recipe) -> Conversations:
+    def dataset(
+        self, samples: Sequence[Sample], folder: ModelFolder, images: Path | None, recipe: Recipe
+    ) -> Conversations:
         weights = recipe.train.weights
-        return Conversations(samples, folder, images, max_length=recipe.train.max_length, response=weights.response,
-                             rationale=weights.rationale)  # fmt: skip
+        return Conversations(
+            samples,
+            folder,
+            images,
+            max_length=recipe.train.max_length,
+            response=weights.response,
+            rationale=weights.rationale,
+        )
 
     def collate(self, folder: ModelFolder) -> Callable[..., dict[str, Tensor]]:
         return Collate(folder.image, folder.config["text_config"]["pad_token_id"])

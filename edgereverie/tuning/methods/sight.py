@@ -47,7 +47,9 @@ class Places(Dataset):
         try:
             lines = truth.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
-            raise DataError(f"{truth}: no such file.", hint="The method 'sight' learns from drawn scenes: set data.scenes.") from None
+            raise DataError(
+                f"{truth}: no such file.", hint="The method 'sight' learns from drawn scenes: set data.scenes."
+            ) from None
         self.rows = []
         for line in map(json.loads, lines):
             things = {thing["place"]: [thing["shape"], thing["colour"], thing["size"]] for thing in line["things"]}
@@ -70,7 +72,9 @@ class Places(Dataset):
 def _word_id(tokenizer: Any, word: str) -> int:
     found = tokenizer.token_to_id("\N{LOWER ONE EIGHTH BLOCK}" + word)
     if found is None:
-        raise DataError(f"The tokenizer has no token of its own for {word!r}.", hint="The method 'sight' is made for the starter.")
+        raise DataError(
+            f"The tokenizer has no token of its own for {word!r}.", hint="The method 'sight' is made for the starter."
+        )
     return found
 
 
@@ -80,7 +84,10 @@ class CollatePlaces:
 
     def __call__(self, rows: Sequence[tuple[Path, np.ndarray]]) -> dict[str, Tensor]:
         pixels = np.stack([prepare(open_image(path), self.spec) for path, _ in rows])
-        return {"pixel_values": torch.from_numpy(pixels), "labels": torch.from_numpy(np.stack([words for _, words in rows]))}
+        return {
+            "pixel_values": torch.from_numpy(pixels),
+            "labels": torch.from_numpy(np.stack([words for _, words in rows])),
+        }
 
 
 def place_of_patch(side: int) -> Tensor:
