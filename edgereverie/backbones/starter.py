@@ -18,7 +18,6 @@ from edgereverie.records import ImageSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from torch import nn
     from transformers import LlavaConfig
 
 BACKBONE = Backbone(
@@ -34,7 +33,6 @@ IMAGE = ImageSpec(size=96, patch=16, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0
 VOCABULARY = 1024
 # Phi-3-mini's added tokens in their order; those with rstrip swallow the blank space that follows them.
 CONTROL_TOKENS = ("<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<image>")
-_LIKENESS = 1.2  # a token's score for its like is then about 6: well above chance, not yet certain
 _STRIP_RIGHT = {"<|assistant|>", "<|system|>", "<|end|>", "<|user|>"}
 
 
@@ -135,34 +133,8 @@ def build(out: Path, corpus: Iterable[str], seed: int) -> ModelFolder:
     # The usual 0.02 drowns a narrow model's tokens: attention over a hundred of them adds five times as much noise to the
     # residual stream as the token itself brings, and looking a name up is learned late or never.
     torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.25)
-    _attend_by_likeness(model)
     model.generation_config.eos_token_id = tokenizer.token_to_id("<|end|>")
     model.generation_config.pad_token_id = tokenizer.token_to_id("<|endoftext|>")
     model.save_pretrained(out)
     write_companions(out, tokenizer, IMAGE, PHI3.name)
     return open_folder(out)
-
-
-def _attend_by_likeness(model: nn.Module) -> None:
-    """Query and key weights that are equal at the start, so that a token attends to tokens like itself.
-
-    Mimetic initialization (arXiv 2305.09828): trained attention has query-key products near a multiple of the identity;
-    beginning there spares a small model the long search for it. Only the slow half of the rotary pairs is used, whose
-    likeness survives the distance between a picture and a question.
-    """
-    import torch
-
-    config = model.config.text_config
-    width, heads = config.hidden_size, config.num_attention_heads
-    size = width // heads
-    slow = [i for i in range(size) if i % (size // 2) >= size // 4]
-    with torch.no_grad():
-        for layer in model.model.language_model.layers:
-            shared = torch.zeros(heads, size, width)
-            for head in shared:
-                directions = torch.linalg.qr(torch.randn(width, len(slow))).Q.T
-                head[slow] = _LIKENESS * directions
-            shared = shared.reshape(width, width)
-            qkv = layer.self_attn.qkv_proj.weight
-            qkv[:width] += shared
-            qkv[width : 2 * width] += shared
