@@ -251,8 +251,8 @@ def look_of(scene: Scene, shape: str, rng: Random) -> Exchange:
         answer = f"There is no {shape} in the image."
         return Exchange("look", question, answer, confusing, why, why_not, "negative", "nonexistent")
     seen = f"{phrase(here)} {where(here)}"
-    why = f"Among {others}, the only {shape} to be seen is {seen}." if len(here) == 1 else f"I see {seen}."
-    return Exchange("look", question, capital(f"{seen}."), confusing, why, f"The {shape} is not there: I see {seen}.")
+    why = f"I looked and found {seen}."
+    return Exchange("look", question, capital(f"{seen}."), confusing, why, f"I see only {seen}.")
 
 
 def where_is(scene: Scene, shape: str, rng: Random) -> Exchange:
