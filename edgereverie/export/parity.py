@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     class Engine(Protocol):
         backend: str
         context: int
+        image_token: int
 
         def encode(self, pixels: np.ndarray) -> np.ndarray: ...
 
@@ -127,12 +128,17 @@ def _run(
     stream = engine.open()
     try:
         logits = np.asarray(stream.feed(ids, features, logits="all"), dtype=np.float64)
-        tokens = [int(logits[-1].argmax())]
+        tokens = [_next(logits[-1], engine.image_token)]
         while len(tokens) < min(GREEDY_TOKENS, engine.context - len(ids)):
-            tokens.append(int(stream.feed(tokens[-1:])[-1].argmax()))
+            tokens.append(_next(stream.feed(tokens[-1:])[-1], engine.image_token))
     finally:
         stream.close()
     return logits, features, tokens
+
+
+def _next(logits: np.ndarray, image_token: int) -> int:
+    """The greedy choice among all tokens but the image's, which stands for features that nobody has."""
+    return int(np.where(np.arange(len(logits)) == image_token, -np.inf, logits).argmax())
 
 
 def _divergence(expected: np.ndarray, found: np.ndarray) -> np.ndarray:

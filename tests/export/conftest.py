@@ -104,7 +104,7 @@ class TorchEngine:
     backend, context = "torch", 512
 
     def __init__(self, folder: ModelFolder) -> None:
-        self.model, self.image = folder.load(), folder.config["image_token_index"]
+        self.model, self.image_token = folder.load(), folder.config["image_token_index"]
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -123,7 +123,7 @@ class TorchEngine:
         with torch.no_grad():
             embeds = self.model.get_input_embeddings()(torch.tensor([ids]))
             if features is not None:
-                embeds[0, torch.tensor(ids) == self.image] = torch.from_numpy(features)
+                embeds[0, torch.tensor(ids) == self.image_token] = torch.from_numpy(features)
             return self.model(inputs_embeds=embeds).logits[0].numpy()
 
 
@@ -159,7 +159,7 @@ class OrtEngine:
             ort.InferenceSession(bundle.file(role), options, providers=["CPUExecutionProvider"])
             for role in ("vision", "embed", "decoder")
         )
-        self.image, self.stepwise = image, stepwise
+        self.image_token, self.stepwise = image, stepwise
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         return self.vision.run(["image_features"], {"pixel_values": pixels[None]})[0][0]
@@ -170,7 +170,7 @@ class OrtEngine:
     def _logits(self, ids: list[int], features: np.ndarray | None) -> np.ndarray:
         embeds = self.embed.run(None, {"input_ids": np.array([ids], np.int64)})[0]
         if features is not None:
-            embeds[0, np.array(ids) == self.image] = features
+            embeds[0, np.array(ids) == self.image_token] = features
         past_names = [i.name for i in self.decoder.get_inputs() if i.name.startswith("past")]
         heads, head = self.decoder.get_inputs()[3].shape[1], self.decoder.get_inputs()[3].shape[3]
         past = {name: np.zeros((1, heads, 0, head), np.float32) for name in past_names}
@@ -191,7 +191,7 @@ class LlamaEngine:
     backend, context = "llama.cpp", 512
 
     def __init__(self, gguf: Path, image: int, features: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.image, self.encode = image, features
+        self.image_token, self.encode = image, features
         params = llama.llama_model_default_params()
         self.model = llama.llama_model_load_from_file(str(gguf).encode(), params)
         assert self.model
@@ -210,9 +210,9 @@ class LlamaEngine:
         context = llama.llama_init_from_model(self.model, params)
         found, row, start = [], 0, 0
         while start < len(ids):
-            pictured = ids[start] == self.image
+            pictured = ids[start] == self.image_token
             end = start
-            while end < len(ids) and (ids[end] == self.image) == pictured:
+            while end < len(ids) and (ids[end] == self.image_token) == pictured:
                 end += 1
             count = end - start
             batch = llama.llama_batch_init(count, self.width if pictured else 0, 1)

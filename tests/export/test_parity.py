@@ -13,7 +13,7 @@ from edgereverie.export.parity import compare
 class Fixed:
     """An engine whose logits are given: row i after token i, whatever the token."""
 
-    backend, context = "fixed", 3
+    backend, context, image_token = "fixed", 3, 2
 
     def __init__(self, rows, features=None):
         self.rows, self.features = np.array(rows, np.float32), features
