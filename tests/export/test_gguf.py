@@ -77,7 +77,7 @@ def test_f16_of_a_freshly_initialised_model_is_within_two_thousandths(
     assert parity.max_logit_diff <= 2e-3 and parity.top1 == 1.0
 
 
-@pytest.mark.parametrize(("quantization", "top1"), [("Q6_K", 0.85), ("Q5_K_M", 0.7), ("Q4_K_M", 0.5)])
+@pytest.mark.parametrize(("quantization", "top1"), [("Q6_K", 0.8), ("Q5_K_M", 0.7), ("Q4_K_M", 0.5)])
 def test_k_quants_keep_most_top_tokens(quantization, top1, text_gguf, run_gguf, reference, cases, tmp_path):
     quantise(text_gguf("F16"), tmp_path / "k.gguf", quantization, threads=1)
     parity = compare(reference, run_gguf(tmp_path / "k.gguf"), cases, NO_BOUND)

@@ -46,7 +46,7 @@ def tolerance(model: Model) -> float:
     The GGUF holds F16 weights, and llama.cpp multiplies one token and many tokens by them in different kernels, which round
     differently; the other two compute in F32 throughout.
     """
-    return 2e-3 if model.engine.backend == "llamacpp" else 1e-4
+    return 4e-3 if model.engine.backend == "llamacpp" else 1e-4
 
 
 def run(model: Model, ids: list[int], features: np.ndarray, cuts: list[int]) -> np.ndarray:

@@ -79,7 +79,7 @@ def test_the_merged_model_says_what_the_adapter_says(merged: Path, trained: Path
         on = PeftModel.from_pretrained(base, trained / "adapter")(input_ids=ids).logits
         now = open_folder(merged).load()(input_ids=ids).logits
     effect = float((on - before).abs().max())
-    assert effect > 0.01, "the adapter does something to compare"
+    assert effect > 0.005, "the adapter does something to compare"
     assert float((now - on).abs().max()) < 0.02 * effect + 2e-3
     told = json.loads((merged / "merge.json").read_text(encoding="utf-8"))
     assert told["adapter"] == sha256_of(trained / "adapter" / WEIGHTS)
