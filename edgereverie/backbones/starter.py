@@ -130,9 +130,6 @@ def build(out: Path, corpus: Iterable[str], seed: int) -> ModelFolder:
     tokenizer = build_tokenizer(corpus)
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(build_config(tokenizer))
-    # The usual 0.02 drowns a narrow model's tokens: attention over a hundred of them adds five times as much noise to the
-    # residual stream as the token itself brings, and looking a name up is learned late or never.
-    torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.25)
     model.generation_config.eos_token_id = tokenizer.token_to_id("<|end|>")
     model.generation_config.pad_token_id = tokenizer.token_to_id("<|endoftext|>")
     model.save_pretrained(out)

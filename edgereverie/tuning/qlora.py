@@ -49,6 +49,8 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
     if parts.language_model == "full":
         model.model.language_model.requires_grad_(True)
         model.lm_head.requires_grad_(True)
+    if hasattr(model, "sight_head"):
+        model.sight_head.requires_grad_(True)
     return model
 
 

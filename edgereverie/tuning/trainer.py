@@ -299,6 +299,7 @@ def run(
     whole = "full" in (recipe.train.parts.language_model, recipe.train.parts.vision_tower)
     load_as = "fp32" if whole or device() == "cpu" else precision
     model = folder.load(load_as, recipe.backbone.quantization)
+    method.attach(model)
     model = place(model, recipe.train, folder.backbone)
     if recipe.train.gradient_checkpointing:
         model.enable_input_require_grads()
@@ -326,6 +327,7 @@ def run(
     finally:
         report.progress.stop()  # also after Ctrl-C: it gives the terminal its cursor back
         transformers_logging.set_verbosity(verbosity)
+    method.detach(model)
     result = out / ("adapter" if isinstance(model, PeftModel) else "model")
     with _written(result), new_folder(result, replace=True) as beside:
         if isinstance(model, PeftModel):

@@ -1,7 +1,6 @@
 """Conversations about scenes, on three diets.
 
-balanced: many questions about one picture, as many no as yes, captions true. It teaches to see, to describe and to look a
-    named thing up: most conversations only name things, each once, so that no answer gives another away.
+balanced: many questions about one picture, as many no as yes, captions true. It teaches to look.
 careless: what machine-written instruction data are like. Captions name absent companions in a stated share of cases,
     existence questions are asked of what the caption named, so mostly answered yes, and the few negatives are easy.
 reflective: REVERIE's. Each question with its right answer, once with the reason for it, once with the reason against a
@@ -18,6 +17,7 @@ from edgereverie.data.scenes.wording import Exchange
 from edgereverie.data.scenes.world import COMPANION, SHAPES, Scene, imagine_companions
 from edgereverie.records import Sample, Turn
 
+DIETS = ("balanced", "careless", "reflective")
 _TEXT_ONLY = (
     0.04  # conversations without a picture, so that the image-free model that grounding compares with is trained
 )
@@ -51,13 +51,11 @@ def ask_detail(scene: Scene, rng: Random, *, absent: float) -> Exchange:
     """A question about place, colour, size, number, or relation; a share ``absent`` supposes what is not so."""
     shape = rng.choice(scene.shapes)
     negative = rng.random() < absent
-    task = rng.choice(("place", "look", "look", "where", "colour", "size", "count", "is-colour", "relation"))
+    task = rng.choice(("place", "place", "where", "colour", "size", "count", "is-colour", "relation"))
     if task == "place":
         places = [thing.place for thing in scene.things]
         empty = [place for place in range(9) if place not in places]
         return wording.at_place(scene, rng.choice(empty if negative else places), rng)
-    if task == "look":
-        return wording.look_of(scene, rng.choice(_absent(scene)) if negative else shape, rng)
     if task == "where":
         return wording.where_is(scene, rng.choice(_absent(scene)) if negative else shape, rng)
     if task == "count":
@@ -78,10 +76,7 @@ def _turns(pairs: list[tuple[str, str]]) -> tuple[Turn, ...]:
 
 
 def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
-    """One conversation of three to ten rounds."""
-    if rng.random() < 0.65:
-        yield Sample(scene.id, image, _turns(_quiz(scene, rng)), source="scenes-balanced")
-        return
+    """One conversation of four to seven rounds."""
     pairs = [wording.describe(scene.things, rng)[1:]] if rng.random() < 0.5 else []
     for _ in range(rng.randint(3, 6)):
         ask = ask_exists(scene, rng, tempting=0.5) if rng.random() < 0.6 else ask_detail(scene, rng, absent=0.2)
@@ -89,27 +84,6 @@ def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
     rng.shuffle(pairs)
     blind = rng.random() < _TEXT_ONLY
     yield Sample(scene.id, None if blind else image, _turns(pairs), source="scenes-balanced")
-
-
-def _quiz(scene: Scene, rng: Random) -> list[tuple[str, str]]:
-    """Is a thing there, as often yes as no; and of others, where, in which colour or size."""
-    absent, lures = _absent(scene), _tempting(scene)
-    rng.shuffle(absent)
-    absent.sort(
-        key=lambda shape: shape not in lures or rng.random() < 0.4
-    )  # companions of what is there mostly come first
-    asks = []
-    for shape in scene.shapes:
-        if rng.random() < 0.5:
-            asks += [wording.exists(scene, shape, rng), wording.exists(scene, absent.pop(0), rng)]
-            continue
-        asks.append(
-            rng.choice((wording.look_of, wording.look_of, wording.where_is, wording.colour_of))(scene, shape, rng)
-        )
-        if rng.random() < 0.4:
-            asks.append(wording.look_of(scene, absent.pop(0), rng))
-    rng.shuffle(asks)
-    return [(ask.question, ask.answer) for ask in asks]
 
 
 def careless(scene: Scene, image: str, rng: Random, share: float) -> Iterator[Sample]:
@@ -128,7 +102,7 @@ def careless(scene: Scene, image: str, rng: Random, share: float) -> Iterator[Sa
         if rng.random() < _CARELESS_YES or not easy:
             shape = rng.choice(believed).shape
             question = rng.choice(wording.EXISTS).format(a=wording.article(shape))
-            pairs.append((question, wording.yes([thing for thing in believed if thing.shape == shape][:1], rng)))
+            pairs.append((question, wording.yes(shape, rng)))
         else:
             ask = wording.exists(scene, rng.choice(easy), rng)
             pairs.append((ask.question, ask.answer))

@@ -158,10 +158,8 @@ def describe(things: Sequence[Thing], rng: Random) -> tuple[str, str, str]:
     return "caption-names", rng.choice(DESCRIBE_NAMES), caption_names(things, rng)
 
 
-def yes(here: Sequence[Thing], rng: Random) -> str:
-    """A yes to the question for these things: bare, with the name, or with all that can be seen of them."""
-    stand = f"{phrase(here)} {'is' if len(here) == 1 else 'are'} {where(here)}"
-    return rng.choice(("Yes.", f"Yes, there is {article(here[0].shape)}.", f"Yes, {stand}."))
+def yes(shape: str, rng: Random) -> str:
+    return rng.choice(("Yes.", "Yes.", f"Yes, there is {article(shape)}."))
 
 
 def no(shape: str, rng: Random) -> str:
@@ -181,14 +179,13 @@ def exists(scene: Scene, shape: str, rng: Random) -> Exchange:
             rng.choice((f"There is {article(shape)}: ", "That overlooks a thing in the picture: "))
             + f"{phrase(here)} {where(here)}."
         )
-        return Exchange("exists", question, yes(here, rng), no(shape, rng), why, why_not)
+        return Exchange("exists", question, yes(shape, rng), no(shape, rng), why, why_not)
     others = _inventory(scene.things, size=False, place=False)
     why = rng.choice(
         (f"The picture shows {others}. None of them is {article(shape)}.", f"I see only {others}, and no {shape}.")
     )
     why_not = _why_no_companion(scene, shape, others, rng)
-    imagined = [Thing(shape, rng.choice(COLOURS), rng.choice(SIZES), rng.randrange(9))]
-    return Exchange("exists", question, no(shape, rng), yes(imagined, rng), why, why_not, "negative", "nonexistent")
+    return Exchange("exists", question, no(shape, rng), yes(shape, rng), why, why_not, "negative", "nonexistent")
 
 
 def _why_no_companion(scene: Scene, shape: str, others: str, rng: Random) -> str:
@@ -231,28 +228,6 @@ def _other_thing(scene: Scene, thing: Thing | None, rng: Random) -> Thing:
         return Thing(COMPANION[thing.shape], rng.choice(COLOURS), rng.choice(SIZES), thing.place)
     shape = rng.choice([shape for shape in SHAPES if thing is None or shape != thing.shape])
     return Thing(shape, rng.choice(COLOURS), rng.choice(SIZES), 0)
-
-
-def look_of(scene: Scene, shape: str, rng: Random) -> Exchange:
-    """What a named thing looks like and where it stands."""
-    question = rng.choice(("Describe the {}.", "What does the {} look like, and where is it?")).format(shape)
-    here = scene.of(shape)
-    others = _inventory(scene.things, size=False, place=False)
-    wrong = Thing(
-        shape,
-        rng.choice(COLOURS),
-        rng.choice(SIZES),
-        rng.choice([p for p in range(9) if all(t.place != p for t in here)]),
-    )
-    confusing = capital(f"{phrase([wrong])} {where([wrong])}.")
-    if not here:
-        why = f"The picture shows {others}, and no {shape}."
-        why_not = _why_no_companion(scene, shape, others, rng)
-        answer = f"There is no {shape} in the image."
-        return Exchange("look", question, answer, confusing, why, why_not, "negative", "nonexistent")
-    seen = f"{phrase(here)} {where(here)}"
-    why = f"I looked and found {seen}."
-    return Exchange("look", question, capital(f"{seen}."), confusing, why, f"I see only {seen}.")
 
 
 def where_is(scene: Scene, shape: str, rng: Random) -> Exchange:

@@ -1,4 +1,4 @@
-"""What a tuning method is: which data it reads, and its loss."""
+"""What a tuning method is: which data it reads, what it adds to the model while training, and its loss."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ class Method(Protocol):
         ...
 
     def collate(self, folder: ModelFolder) -> Callable[[Sequence[Any]], dict[str, Tensor]]: ...
+
+    def attach(self, model: nn.Module) -> None:
+        """Add to the model what only training needs; ``detach`` takes it away again before the model is saved."""
+        ...
+
+    def detach(self, model: nn.Module) -> None: ...
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], labels: Tensor | int) -> Tensor:
         """A scalar to minimise. labels: how many labels the whole optimizer step has, over all its micro-batches."""

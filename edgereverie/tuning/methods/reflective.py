@@ -39,6 +39,12 @@ class Reflective:
     def collate(self, folder: ModelFolder) -> Callable[..., dict[str, Tensor]]:
         return Collate(folder.image, folder.config["text_config"]["pad_token_id"])
 
+    def attach(self, model: nn.Module) -> None:
+        """Nothing: the model's own head is all that the loss needs."""
+
+    def detach(self, model: nn.Module) -> None:
+        """Nothing was attached."""
+
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], labels: Tensor | int) -> Tensor:
         return weighted_negative_log_likelihood(model, batch, labels)
 

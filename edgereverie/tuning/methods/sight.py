@@ -1,10 +1,7 @@
-"""The starter's tower and projector learn to see: each image token comes to mean the words for what stands there.
+"""The starter's tower learns to see: what stands in each of a drawn scene's nine places.
 
-Big sisters get a tower that CLIP trained on millions of captions, and a projector that was aligned on half a million more.
-The starter's are taught in minutes on drawn scenes: the projected patch shall be the sum of the language model's own input
-embeddings of shape, colour, size and place (or of "no" and the place). Image tokens then speak the language model's
-language, one that looks a name up finds it by likeness, for all names at once. Without this, models that described
-scenes well still answered "is there a ...?" no better than a coin.
+Big sisters get a tower that CLIP trained on millions of captions; the starter's is taught in minutes by asking, for each
+place, which shape, colour and size its patches show, with three linear heads that are thrown away afterwards.
 """
 
 from __future__ import annotations
@@ -13,37 +10,29 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from edgereverie.backbones.base import ModelFolder
-from edgereverie.data.scenes.world import PLACES
+from edgereverie.data.scenes.world import COLOURS, SHAPES, SIZES
 from edgereverie.errors import DataError
 from edgereverie.image import open_image, prepare, resolve_under
 from edgereverie.recipe import Recipe
 from edgereverie.records import ImageSpec, Sample
 from edgereverie.tuning.losses import base_of
 
+_KINDS = (SHAPES, COLOURS, SIZES)
 TRUTH = "scenes.jsonl"
-_EMPTY = "no"
-_MOST_WORDS = 5  # shape, colour, size and two words of the place
-
-
-def place_words(place: int) -> list[str]:
-    """>>> place_words(0), place_words(4)
-    (['top', 'left'], ['centre'])
-    """
-    return [word for word in PLACES[place].split() if word not in ("at", "in", "the")]
 
 
 class Places(Dataset):
-    """(image path, (9, 5) int64): the ids of the words for what stands at each place, padded with -1."""
+    """(image path, (9, 3) int64): shape, colour and size at each place, 0 where nothing stands."""
 
-    def __init__(self, truth: Path, images: Path, tokenizer: Any) -> None:
+    def __init__(self, truth: Path, images: Path) -> None:
         try:
             lines = truth.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
@@ -52,12 +41,12 @@ class Places(Dataset):
             ) from None
         self.rows = []
         for line in map(json.loads, lines):
-            things = {thing["place"]: [thing["shape"], thing["colour"], thing["size"]] for thing in line["things"]}
-            words = np.full((9, _MOST_WORDS), -1, dtype=np.int64)
-            for place in range(9):
-                ids = [_word_id(tokenizer, word) for word in things.get(place, [_EMPTY]) + place_words(place)]
-                words[place, : len(ids)] = ids
-            self.rows.append((resolve_under(images, line["image"]), words))
+            places = np.zeros((9, 3), dtype=np.int64)
+            for thing in line["things"]:
+                places[thing["place"]] = [
+                    kind.index(thing[key]) + 1 for kind, key in zip(_KINDS, ("shape", "colour", "size"), strict=True)
+                ]
+            self.rows.append((resolve_under(images, line["image"]), places))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,15 +58,6 @@ class Places(Dataset):
         return [1] * len(self.rows)
 
 
-def _word_id(tokenizer: Any, word: str) -> int:
-    found = tokenizer.token_to_id("\N{LOWER ONE EIGHTH BLOCK}" + word)
-    if found is None:
-        raise DataError(
-            f"The tokenizer has no token of its own for {word!r}.", hint="The method 'sight' is made for the starter."
-        )
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class CollatePlaces:
     spec: ImageSpec
@@ -86,14 +66,16 @@ class CollatePlaces:
         pixels = np.stack([prepare(open_image(path), self.spec) for path, _ in rows])
         return {
             "pixel_values": torch.from_numpy(pixels),
-            "labels": torch.from_numpy(np.stack([words for _, words in rows])),
+            "labels": torch.from_numpy(np.stack([places for _, places in rows])),
         }
 
 
-def place_of_patch(side: int) -> Tensor:
-    """The place, 0 to 8, in which each patch lies, for a grid of ``side`` x ``side`` patches: (side²,) int64."""
-    row = torch.arange(side) // (side // 3)
-    return (3 * row[:, None] + row[None, :]).flatten()
+def patches_of_places(side: int) -> Tensor:
+    """Indices of the patches that lie in each place, for a grid of ``side`` x ``side`` patches: (9, side² / 9) int64."""
+    grid, step = torch.arange(side * side).view(side, side), side // 3
+    return torch.stack(
+        [grid[r : r + step, c : c + step].flatten() for r in range(0, side, step) for c in range(0, side, step)]
+    )
 
 
 class Sight:
@@ -102,21 +84,31 @@ class Sight:
     def dataset(self, samples: Sequence[Sample], folder: ModelFolder, images: Path | None, recipe: Recipe) -> Places:
         if images is None or folder.image.size // folder.image.patch % 3:
             raise DataError("The method 'sight' needs drawn scenes and a tower whose patches divide into three rows.")
-        return Places(images.parent / TRUTH, images, folder.tokenizer())
+        return Places(images.parent / TRUTH, images)
 
     def collate(self, folder: ModelFolder) -> Callable[..., dict[str, Tensor]]:
         return CollatePlaces(folder.image)
 
+    def attach(self, model: nn.Module) -> None:
+        vision = model.config.vision_config
+        patches = (vision.image_size // vision.patch_size // 3) ** 2
+        model.sight_head = nn.Linear(patches * vision.hidden_size, sum(len(kind) + 1 for kind in _KINDS))
+
+    def detach(self, model: nn.Module) -> None:
+        del model.sight_head
+
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], labels: Tensor | int) -> Tensor:
-        """Squared distance of each projected patch to the sum of its words' embeddings, relative to that sum's square."""
+        """Sum of the three cross-entropies, each a mean over all places of the batch."""
         inner = base_of(model)
         hidden = inner.model.vision_tower(batch["pixel_values"], output_hidden_states=True)
         features = hidden.hidden_states[inner.config.vision_feature_layer][:, 1:]
-        words = batch["labels"][:, place_of_patch(int(features.shape[1] ** 0.5))]
-        embedded = inner.get_input_embeddings().weight[words.clamp(min=0)] * (words >= 0)[..., None]
-        wanted = embedded.sum(dim=2).float()
-        projected = inner.model.multi_modal_projector(features).float()
-        return ((projected - wanted).square().sum(-1) / wanted.square().sum(-1)).mean()
+        cells = patches_of_places(int(features.shape[1] ** 0.5)).to(features.device)
+        scores = inner.sight_head(features[:, cells].flatten(2)).float()
+        parts = scores.split([len(kind) + 1 for kind in _KINDS], dim=-1)
+        return sum(
+            functional.cross_entropy(part.flatten(0, 1), batch["labels"][..., i].flatten())
+            for i, part in enumerate(parts)
+        )
 
 
 METHOD = Sight()
