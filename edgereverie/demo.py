@@ -126,12 +126,12 @@ def _flagged(data: Path, told: Sequence[tuple[str, list[Answer]]]) -> tuple[Any,
     from edgereverie.evaluation.benchmarks.chair import BENCHMARK
     from edgereverie.evaluation.report import Exhibit
 
-    truth = {item.image: item.truth for item in BENCHMARK.items(data)}
+    truth = {item.image.name: item.truth for item in BENCHMARK.items(data)}
     return tuple(
         Exhibit(
             image,
             "Describe the image in detail.",
-            truth[image],
+            truth[image.name],
             tuple((label, answers[index]) for label, answers in told),
         )
         for index, image in enumerate(_pictures(data))

@@ -146,8 +146,10 @@ def _load(folder: ModelFolder, precision: Precision, quantization: str) -> nn.Mo
         import torch
         from safetensors import SafetensorError
         from transformers import BitsAndBytesConfig, LlavaForConditionalGeneration
+        from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise MissingPackage(error.name or "transformers", "Loading a model folder", "train") from None
+    disable_progress_bar()
     dtype = getattr(torch, DTYPES[precision])
     settings = None
     if quantization == "nf4":

@@ -332,7 +332,8 @@ def run(
     with _written(result), new_folder(result, replace=True) as beside:
         if isinstance(model, PeftModel):
             model.peft_config["default"].base_model_name_or_path = recipe.backbone.model
-            model.save_pretrained(beside)
+            # peft would ask a hub whether the base's vocabulary has grown; no embedding is trained here.
+            model.save_pretrained(beside, save_embedding_layers=False)
         else:
             save_folder(model.to(torch.float16), folder, beside)  # in 16 bits, as models are published
         card.write(beside, recipe, counts, numbers, out / "log.jsonl")
