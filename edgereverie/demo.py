@@ -63,7 +63,7 @@ def run(out: Path, *, seed: int, quick: bool = False) -> Path:
     )
     first = gathered[0]
     report = Report(
-        title="A small model learns to look again",
+        title="The starter before and after reflective tuning",
         runs=columns,
         differences=tuple(difference((first[0], first[1]), (label, runs)) for label, runs, *_ in gathered[1:]),
         exhibits=_flagged(data, questions) + stages.exhibits(gathered),
