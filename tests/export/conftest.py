@@ -78,17 +78,19 @@ def bundles(tiny: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 @pytest.fixture(scope="session", autouse=True)
 def fresh_graphs(tiny: ModelFolder) -> Iterator[Callable[[], None]]:
-    """Trace the tiny model's three graphs once for all profiles; calling the fixture traces them anew from then on."""
+    """Trace each model's three graphs once for all profiles; calling the fixture traces them anew from then on."""
     from edgereverie.export.targets import onnx as target
 
     names, patch = ("vision_graph", "embed_graph", "decoder_graph"), pytest.MonkeyPatch()
-    kept: dict[str, Any] = {}
+    kept: dict[tuple[str, float], Any] = {}
 
     def once(name: str, trace: Callable[..., Any]) -> Callable[..., Any]:
-        def traced(*arguments: Any) -> Any:
-            if name not in kept:
-                kept[name] = trace(*arguments)
-            return copy.deepcopy(kept[name])
+        def traced(model: Any, *arguments: Any) -> Any:
+            # By its weights: this session's other tests export other models.
+            key = (name, sum(float(weight.double().abs().sum()) for weight in model.parameters()))
+            if key not in kept:
+                kept[key] = trace(model, *arguments)
+            return copy.deepcopy(kept[key])
 
         return traced
 
