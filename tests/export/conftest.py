@@ -87,7 +87,7 @@ def fresh_graphs(tiny: ModelFolder) -> Iterator[Callable[[], None]]:
     def once(name: str, trace: Callable[..., Any]) -> Callable[..., Any]:
         def traced(model: Any, *arguments: Any) -> Any:
             # By its weights: this session's other tests export other models.
-            key = (name, sum(float(weight.double().abs().sum()) for weight in model.parameters()))
+            key = (name, sum(float(weight.detach().double().abs().sum()) for weight in model.parameters()))
             if key not in kept:
                 kept[key] = trace(model, *arguments)
             return copy.deepcopy(kept[key])
