@@ -6,6 +6,7 @@ parsing and printing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from edgereverie.bundle import MANIFEST, Bundle, new_folder, sha256_of, write_text
+from edgereverie.bundle import MANIFEST, Bundle, new_folder, sha256_of
 from edgereverie.errors import BackboneError, ExportError, MissingPackage, TrainError
 from edgereverie.records import Answer, Options, Sample, as_json
 from edgereverie.registry import BENCHMARKS, METHODS
@@ -365,7 +366,12 @@ def run_benchmarks(
 
 def artefact(model: Model) -> str:
     """A fingerprint of what answers: the bundle's, or the hash of the weights that were loaded."""
-    return model.bundle.fingerprint() if model.bundle is not None else getattr(model, "weights", "")
+    if model.bundle is not None:
+        return model.bundle.fingerprint()
+    digest = hashlib.sha256()
+    for path in sorted(model.folder.glob("*.safetensors")):
+        digest.update(sha256_of(path).encode())
+    return digest.hexdigest()
 
 
 def evaluate(
@@ -450,10 +456,6 @@ def exhibits(gathered: Sequence[tuple[str, list[Run], str, str]], most: int = 12
                 )
             )
     return tuple(shown)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def demo(out: Path, *, seed: int = 0, quick: bool = False) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgereverie import stages
-from edgereverie.bundle import MANIFEST, Bundle, describe_file
+from edgereverie.bundle import MANIFEST, Bundle, describe_file, write_text
 from edgereverie.errors import (
     BackboneError,
     BackendError,
@@ -367,14 +367,14 @@ def test_a_bundle_that_fails_its_parity_is_removed(merged_folder: Path, tmp_path
 def test_a_report_onto_a_full_disk(tmp_path: Path, monkeypatch) -> None:
     """Whatever was there stays whole when the new text cannot be written."""
     path = tmp_path / "value.json"
-    stages.write_json(path, {"a": 1})
+    write_text(path, json.dumps({"a": 1}))
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        stages.write_json(path, {"a": 2})
+        write_text(path, json.dumps({"a": 2}))
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1} and os.listdir(tmp_path) == ["value.json"]
 
 

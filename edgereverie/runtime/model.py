@@ -59,6 +59,7 @@ class Model:
     image: ImageSpec
     name: str
     bundle: Bundle | None = None
+    folder: Path | None = None  # a model folder, where no bundle was loaded
     _features: OrderedDict[str, np.ndarray] = field(default_factory=OrderedDict, repr=False)
     _prefixes: OrderedDict[tuple[str, tuple[int, ...]], Stream] = field(default_factory=OrderedDict, repr=False)
     _priors: OrderedDict[tuple[int, ...], float] = field(default_factory=OrderedDict, repr=False)
@@ -103,7 +104,7 @@ class Model:
 
             folder = open_folder(path)
             engine = _backend(backend, "torch", path).load(path, precise=precise)
-            return cls(engine, folder.tokenizer(), folder.chat, folder.image, path.resolve().name)
+            return cls(engine, folder.tokenizer(), folder.chat, folder.image, path.resolve().name, folder=path)
         raise BackendError(
             f"{path}: neither a bundle ({MANIFEST}) nor a model folder (config.json).",
             hint="Name an exported bundle, a merged model folder, or 'starter'.",
