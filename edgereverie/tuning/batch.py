@@ -1,8 +1,8 @@
 """Records become tensors. The shapes are written here once:
 
-input_ids, labels, attention_mask   (batch, tokens)  int64; padded on the right
-weights                             (batch, tokens)  float32; what each label counts in the loss
-pixel_values                        (images, 3, side, side)  float32; one for each row with a picture, in row order
+input_ids, labels   (batch, tokens)  int64; padded on the right
+weights             (batch, tokens)  float32; what each label counts in the loss
+pixel_values        (images, 3, side, side)  float32; one for each row with a picture, in row order
 """
 
 from __future__ import annotations
@@ -120,13 +120,11 @@ class Collate:
         batch = {
             "input_ids": torch.full(shape, self.pad),
             "labels": torch.full(shape, IGNORE),
-            "attention_mask": torch.zeros(shape, dtype=torch.long),
             "weights": torch.zeros(shape),
         }
         for row, example in enumerate(examples):
             for key, values in (("input_ids", example.ids), ("labels", example.labels), ("weights", example.weights)):
                 batch[key][row, : len(example)] = torch.from_numpy(values)
-            batch["attention_mask"][row, : len(example)] = 1
         pictures = [prepare(open_image(example.image), self.spec) for example in examples if example.image is not None]
         if pictures:
             batch["pixel_values"] = torch.from_numpy(np.stack(pictures))

@@ -24,12 +24,12 @@ def answer_log_probs(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Ten
     """Log-probability of each labelled token, in nats, with the place of each: (labels,), and a (batch, tokens) bool mask.
 
     The shift by one happens here: labels are aligned with input_ids. Only hidden states that predict a label go through
-    lm_head, so the logits are (labels, vocabulary) and not (batch, tokens, vocabulary).
+    lm_head, so the logits are (labels, vocabulary) and not (batch, tokens, vocabulary). No attention mask is needed: rows
+    are padded on the right, and a causal model's tokens never look there.
     """
     inner = base_of(model)
     hidden = inner.model(
         input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
         pixel_values=batch.get("pixel_values"),
         use_cache=False,
     ).last_hidden_state

@@ -256,6 +256,13 @@ def test_balanced_diets_say_yes_as_often_as_no(diet) -> None:
     assert 0.45 <= sum(yes for _, yes in asked) / len(asked) <= 0.55
 
 
+def test_balanced_questions_are_conversations_of_their_own() -> None:
+    for scene in scenes(20, "single"):
+        samples = list(balanced(scene, "x.png", talk_of(scene)))
+        assert [len(sample.turns) for sample in samples] == [2] * 8
+        assert len({sample.id for sample in samples}) == 8
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_careless_captions_imagine_companions_in_the_stated_share(share: float) -> None:
     prompts = {*wording.DESCRIBE_FULL, *wording.DESCRIBE_SHORT, *wording.DESCRIBE_NAMES}
@@ -266,9 +273,14 @@ def test_careless_captions_imagine_companions_in_the_stated_share(share: float) 
         (sample,) = careless(scene, "x.png", talk_of(scene), share)
         for question, answer in zip(sample.turns[::2], sample.turns[1::2], strict=True):
             if question.text in prompts:
-                said = {found["shape"] for found in _CLAIM.finditer(answer.text.lower())}
+                claims = [found.groupdict() for found in _CLAIM.finditer(answer.text.lower())]
+                said = {claim["shape"] for claim in claims}
                 assert set(scene.shapes) <= said, "a careless caption leaves out nothing"
                 assert said - set(scene.shapes) <= {COMPANION[shape] for shape in scene.lone()}
+                for claim in claims:
+                    if claim["shape"] not in scene.shapes:  # what is imagined looks like what called for it
+                        seen = scene.of(COMPANION[claim["shape"]])[0]
+                        assert claim["colour"] in (None, seen.colour) and claim["size"] in (None, seen.size)
                 trials += len(scene.lone())
                 named += sum(COMPANION[shape] in said for shape in scene.lone())
     assert trials > 1500

@@ -1,6 +1,7 @@
 """Conversations about scenes, on three diets.
 
-balanced: many questions about one picture, as many no as yes, captions true. It teaches to look.
+balanced: many questions about one picture, as many no as yes, captions true. It teaches to look. Each question is a
+    conversation of its own: in a longer one the earlier answers give the later ones away, and nobody looks.
 careless: what machine-written instruction data are like. Captions name absent companions in a stated share of cases,
     existence questions are asked of what the caption named, so mostly answered yes, and the few negatives are easy.
 reflective: REVERIE's. Each question with its right answer, once with the reason for it, once with the reason against a
@@ -76,14 +77,13 @@ def _turns(pairs: list[tuple[str, str]]) -> tuple[Turn, ...]:
 
 
 def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
-    """One conversation of four to seven rounds."""
-    pairs = [wording.describe(scene.things, rng)[1:]] if rng.random() < 0.5 else []
-    for _ in range(rng.randint(3, 6)):
-        ask = ask_exists(scene, rng, tempting=0.5) if rng.random() < 0.6 else ask_detail(scene, rng, absent=0.2)
-        pairs.append((ask.question, ask.answer))
-    rng.shuffle(pairs)
-    blind = rng.random() < _TEXT_ONLY
-    yield Sample(scene.id, None if blind else image, _turns(pairs), source="scenes-balanced")
+    """Eight conversations of one round: four questions of existence, three details, one caption."""
+    asked = [ask_exists(scene, rng, tempting=0.5) for _ in range(4)]
+    asked += [ask_detail(scene, rng, absent=0.2) for _ in range(3)]
+    pairs = [(ask.question, ask.answer) for ask in asked] + [wording.describe(scene.things, rng)[1:]]
+    for index, pair in enumerate(pairs):
+        blind = rng.random() < _TEXT_ONLY
+        yield Sample(f"{scene.id}/{index}", None if blind else image, _turns([pair]), source="scenes-balanced")
 
 
 def careless(scene: Scene, image: str, rng: Random, share: float) -> Iterator[Sample]:

@@ -136,7 +136,7 @@ def make_scene(seed: str, companion_share: float, *, lone: int = 0, twins: float
 def imagine_companions(scene: Scene, rng: Random, share: float) -> tuple[Thing, ...]:
     """Things that a careless annotator adds: the companions of lone shapes, each with probability ``share``.
 
-    They get a made-up colour and size and a free place beside their companion, as hallucinated objects do.
+    They look like their companion and stand in a free place beside it, as what is supposed and not seen does.
     """
     taken = {thing.place for thing in scene.things}
     imagined = []
@@ -146,9 +146,10 @@ def imagine_companions(scene: Scene, rng: Random, share: float) -> tuple[Thing, 
         free = [place for place in range(9) if place not in taken]
         if not free:
             break
-        place = _free_place(rng, free, scene.of(shape)[0].place)
+        seen = scene.of(shape)[0]
+        place = _free_place(rng, free, seen.place)
         taken.add(place)
-        imagined.append(_thing(rng, COMPANION[shape], place))
+        imagined.append(replace(seen, shape=COMPANION[shape], place=place))
     return tuple(imagined)
 
 

@@ -1,1 +1,0 @@
-from edgereverie.backbones.starter import *  # noqa
