@@ -179,7 +179,8 @@ def _probe_prompts(folder: ModelFolder) -> list[tuple[list[int], Any]]:
         scene = make_scene(f"probe/{index}", 0.5)
         sample = next(reflective(scene, "", Random(f"probe/{index}")))
         tokens = 0 if index >= 4 else folder.image.tokens
-        ids, _ = encode(tokenizer, folder.chat, sample.turns, image_tokens=tokens)
+        image_id = folder.config.get("image_token_index")
+        ids, _ = encode(tokenizer, folder.chat, sample.turns, image_tokens=tokens, image_id=image_id)
         cases.append((ids, prepare(draw_scene(scene), folder.image) if tokens else None))
     return cases
 

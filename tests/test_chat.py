@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models
 
 from edgereverie.backbones.starter import build_tokenizer
-from edgereverie.chat import FORMATS, PHI3, chat_format, encode, render, stop_ids
+from edgereverie.chat import FORMATS, PHI3, ChatFormat, chat_format, encode, render, stop_ids
 from edgereverie.errors import DataError, EdgeReverieError
 from edgereverie.records import Turn
 
@@ -52,9 +52,10 @@ def test_the_picture_stands_before_the_first_user_text_only() -> None:
     assert text.count("<image>") == 1
 
 
+@pytest.mark.parametrize("chat", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("turns", [[ASK], [ASK, YES, AGAIN], [Turn("system", "Be brief."), ASK]])
 @pytest.mark.parametrize("image", [False, True])
-def test_the_jinja_template_writes_the_same(turns: list[Turn], image: bool) -> None:
+def test_the_jinja_template_writes_the_same(chat: ChatFormat, turns: list[Turn], image: bool) -> None:
     """The template goes into exported models; rendered by jinja2 it must equal what training wrote."""
     messages = []
     pictured = image
@@ -65,10 +66,10 @@ def test_the_jinja_template_writes_the_same(turns: list[Turn], image: bool) -> N
         messages.append({"role": turn.role, "content": content})
     written = (
         jinja2.Environment()
-        .from_string(PHI3.jinja)
+        .from_string(chat.jinja)
         .render(messages=messages, bos_token="<s>", add_generation_prompt=True)
     )
-    assert written == "".join(piece for piece, _ in render(PHI3, turns, image=image))
+    assert written == "".join(piece for piece, _ in render(chat, turns, image=image))
 
 
 def test_every_answer_and_its_end_token_are_learned_and_nothing_else(tokenizer: Tokenizer) -> None:
@@ -157,6 +158,6 @@ def test_a_tokenizer_that_does_not_fit_is_refused() -> None:
 def test_formats_are_known_by_name() -> None:
     assert chat_format("phi3") is PHI3
     assert all(chat.name == name for name, chat in FORMATS.items())
-    with pytest.raises(EdgeReverieError, match="Unknown chat format 'phi4'") as caught:
-        chat_format("phi4")
-    assert "Did you mean 'phi3'?" in (caught.value.hint or "")
+    with pytest.raises(EdgeReverieError, match="Unknown chat format 'vicuna'") as caught:
+        chat_format("vicuna")
+    assert "Did you mean 'vicuna_v1'?" in (caught.value.hint or "")

@@ -19,10 +19,12 @@ class Detokenizer:
     A tokenizer decodes a token differently at the beginning (SentencePiece drops a leading blank) and inside a text,
     and one character may take several byte tokens. So each step decodes a short window twice, with and without the new
     tokens, and takes the difference; while that ends in a broken character that may still be mended, it waits.
+    lead: what the chat format puts before an answer and the model says with it; it is not part of the text.
     """
 
-    def __init__(self, tokenizer: Decodes) -> None:
+    def __init__(self, tokenizer: Decodes, lead: str = "") -> None:
         self._decode = tokenizer.decode
+        self._lead = lead
         self._ids: list[int] = []
         self._done = 0  # tokens of the window whose text was handed out
 
@@ -35,13 +37,17 @@ class Detokenizer:
             return ""
         self._ids = self._ids[self._done :]
         self._done = len(self._ids)
-        return piece
+        return self._without_lead(piece)
 
     def finish(self) -> str:
         """What is left at the end: bytes that never became a character show as replacement characters."""
         piece = self._difference()
         self._ids, self._done = [], 0
-        return piece
+        return self._without_lead(piece)
+
+    def _without_lead(self, piece: str) -> str:
+        lead, self._lead = self._lead, "" if piece else self._lead
+        return piece.removeprefix(lead)
 
     def _difference(self) -> str:
         before, text = self._decode(self._ids[: self._done]), self._decode(self._ids)

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from edgereverie.bundle import MANIFEST, Bundle
-from edgereverie.chat import ChatFormat, chat_format, encode, render, stop_ids
+from edgereverie.chat import ChatFormat, chat_format, encode, render, stop_ids, tokenize
 from edgereverie.errors import BackendError, BundleError
 from edgereverie.image import open_image, prepare
 from edgereverie.records import Answer, ImageSpec, Options, Turn
@@ -133,7 +133,8 @@ class Model:
 
     def _prompt(self, image: Picture, turns: Sequence[Turn]) -> tuple[list[int], int]:
         """Token ids, and how many of them belong to the beginning that all questions about the picture share."""
-        ids, _ = encode(self.tokenizer, self.chat, turns, image_tokens=0 if image is None else self.image.tokens)
+        tokens = 0 if image is None else self.image.tokens
+        ids, _ = encode(self.tokenizer, self.chat, turns, image_tokens=tokens, image_id=self.engine.image_token)
         if image is None:
             return ids, 0
         return ids, len(ids) - ids[::-1].index(self.engine.image_token)
@@ -228,7 +229,7 @@ class Model:
         """Generate token by token; ``record`` collects their log-probabilities."""
         rng = np.random.default_rng(options.seed)
         stops = stop_ids(self.tokenizer, self.chat)
-        text, words = Detokenizer(self.tokenizer), StopWords(options.stop)
+        text, words = Detokenizer(self.tokenizer, self.chat.lead), StopWords(options.stop)
         stream, logits = self._run(image, ids, cut, every=False)
         try:
             for step in range(options.max_tokens):
@@ -295,14 +296,12 @@ class Model:
     ) -> tuple[list[int], tuple[tuple[int, int], ...]]:
         """The answer's token ids as training sees them, and their characters' places in ``text``."""
         pieces = render(self.chat, [*turns, Turn("assistant", text)], image=image is not None)
-        whole = "".join(piece for piece, _ in pieces)
-        begin = len(whole) - len(text) - len(self.chat.end)
-        encoding = self.tokenizer.encode(whole, add_special_tokens=False)
-        inside = [i for i, (start, _) in enumerate(encoding.offsets) if begin <= start < begin + len(text)]
+        begin = sum(len(piece) for piece, _ in pieces[:-1]) + len(self.chat.lead)
+        tokens = tokenize(self.tokenizer, self.chat, pieces, self.engine.image_token)
+        inside = [token for token in tokens if token[3] == len(pieces) - 1][:-1]  # without the one that ends it
         # A blank prefix that the tokenizer itself puts before the first word has no width; it is the answer's all the same.
-        first, last = inside[0], inside[-1]
-        spans = tuple((max(0, a - begin), b - begin) for a, b in encoding.offsets[first : last + 1])
-        return encoding.ids[first : last + 1], spans
+        spans = tuple((max(0, start - begin), max(0, stop - begin)) for _, start, stop, _ in inside)
+        return [token for token, *_ in inside], spans
 
     def first_logits(self, image: Picture, turns: Sequence[Turn]) -> np.ndarray:
         """Logits of the answer's first token, (vocabulary,) float32."""

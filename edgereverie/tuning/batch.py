@@ -47,7 +47,11 @@ def encode_sample(
     """
     try:
         ids, learn = encode(
-            tokenizer, folder.chat, sample.turns, image_tokens=folder.image.tokens if sample.image else 0
+            tokenizer,
+            folder.chat,
+            sample.turns,
+            image_tokens=folder.image.tokens if sample.image else 0,
+            image_id=folder.config.get("image_token_index"),
         )
         path = resolve_under(images, sample.image) if sample.image and images else None
     except DataError as error:
