@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from edgereverie.backbones.starter import IMAGE, build_tokenizer
-from edgereverie.chat import PHI3
+from edgereverie.chat import PHI, PHI3, encode
 from edgereverie.errors import BackendError, DataError
 from edgereverie.records import Options, Turn
 from edgereverie.runtime.detokenise import Detokenizer, StopWords
@@ -257,3 +257,64 @@ def test_a_session_keeps_the_conversation(scripted: Callable[..., Model], pictur
     session.clear()
     assert session.turns == ()
     assert session.image == picture
+
+
+@pytest.fixture(scope="module")
+def byte_level():
+    """A byte-level tokenizer, whose words hold the blank before them and whose text keeps it."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learned.post_processor = processors.ByteLevel(trim_offsets=True)
+    learned.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    corpus = ["USER: Is there a ring? ASSISTANT: Yes, there is a red ring."] * 5
+    learned.train_from_iterator(
+        corpus, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
+    )
+    learned.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=False)])
+    return learned
+
+
+def _says(tokenizer, text: str, picture: bool) -> Model:
+    """A model of chat format phi that says the tokens of ``text`` after "ASSISTANT:"; its image token is no tokenizer's."""
+    spec = importlib.util.spec_from_file_location("runtime_conftest", Path(__file__).parent / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    foreign = tokenizer.get_vocab_size() + 1
+    tokens = IMAGE.tokens if picture else 0
+    prompt, _ = encode(tokenizer, PHI, ASK, image_tokens=tokens, image_id=foreign)
+    says = [*tokenizer.encode(text, add_special_tokens=False).ids, tokenizer.token_to_id("<|endoftext|>")]
+
+    def speak(fed: tuple[int, ...]) -> np.ndarray:
+        logits = np.zeros(foreign + 3)
+        logits[says[min(max(0, len(fed) - len(prompt)), len(says) - 1)]] = 9.0
+        return logits
+
+    return Model(module.ScriptedEngine(foreign + 3, foreign, IMAGE.tokens, speak), tokenizer, PHI, IMAGE, "scripted")
+
+
+@pytest.mark.parametrize("answer", ["Yes, a red ring.", "🙂 née", "  two blanks", "\nx", "No"])
+def test_the_blank_before_an_answer_is_not_its_text(byte_level, answer: str, picture: Path) -> None:
+    """vicuna_v1 and its kin put a blank between "ASSISTANT:" and the answer; a conversation would double it every turn."""
+    model = _says(byte_level, " " + answer, picture=True)
+    assert "".join(model.respond(picture, ASK, Options(max_tokens=60))) == answer
+    session = Session(model, options=Options(max_tokens=60))
+    session.see(picture)
+    list(session.ask(ASK[0].text))
+    assert session.turns[-1] == Turn("assistant", answer)
+
+
+@pytest.mark.parametrize("answer", ["Yes, a red ring.", "🙂 née.", "two  blanks ", " leading"])
+def test_scored_tokens_are_the_trained_ones_and_cover_the_text(byte_level, answer: str) -> None:
+    model = _says(byte_level, " " + answer, picture=False)
+    scored = model.score_tokens(None, ASK, answer)
+    _, learn = encode(byte_level, PHI, [*ASK, Turn("assistant", answer)], image_tokens=0)
+    assert len(scored.log_probs) == len(scored.spans) == sum(learn) - 1
+    # The scripted model is sure of exactly these tokens: any other id or place would cost 9 nats.
+    size = model.engine.vocabulary
+    assert scored.log_probs == pytest.approx(np.full(sum(learn) - 1, 9 - math.log(math.exp(9) + size - 1)), abs=1e-5)
+    covered = {place for start, stop in scored.spans for place in range(start, stop)}
+    assert covered >= {place for place, character in enumerate(answer) if character != " "}
+    assert all(0 <= start <= stop <= len(answer) for start, stop in scored.spans)
