@@ -75,7 +75,8 @@ class ImageSpec:
 
     size: side of the square input in pixels. patch: side of a patch in pixels. mean, std: per channel, for values in
     [0, 1]. fit: ``pad`` to a square with the mean colour, or ``crop`` the centre after resizing the shorter side.
-    tokens: image tokens that the language model sees, (size / patch) squared.
+    dropped: patches that the language model does not see; LLaVA drops a tower's first token, which in a SigLIP is a patch.
+    tokens: image tokens that it sees.
     """
 
     size: int
@@ -83,10 +84,11 @@ class ImageSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fit: Literal["pad", "crop"] = "pad"
+    dropped: int = 0
 
     @property
     def tokens(self) -> int:
-        return (self.size // self.patch) ** 2
+        return (self.size // self.patch) ** 2 - self.dropped
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgereverie.backbones.base import Backbone, ModelFolder, open_folder, write_companions
+from edgereverie.backbones._writing import write_companions
+from edgereverie.backbones.base import Backbone, ModelFolder, open_folder
 from edgereverie.chat import PHI3
 from edgereverie.errors import BackboneError
 from edgereverie.records import ImageSpec
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 BACKBONE = Backbone(
     name="starter",
     text_types=("phi3",),
-    chat=PHI3,
+    chats=(PHI3,),
     adapter_targets=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
     exports=("gguf", "onnx"),
+    marks={"text_config.hidden_size": 256, "vision_config.hidden_size": 128, "vision_config.image_size": 96},
 )
 WEIGHTS = Path(__file__).parent / "weights" / "starter"
 IMAGE = ImageSpec(size=96, patch=16, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28), fit="pad")

@@ -1,0 +1,234 @@
+"""Each published layout, as a tiny random checkpoint: loaded through the public path, equal to the model it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from edgereverie.backbones.base import ModelFolder, open_folder
+from edgereverie.errors import BackboneError
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+PIECES = 371  # of the tiny SentencePiece vocabulary
+VICUNA_ROWS = IMAGE = PIECES  # LLaVA-1.5's own layout has no row for <image>; it becomes the next one
+PHI3_IMAGE = PIECES + 5  # after Phi-3's control tokens
+TOWER = "openai/clip-vit-tiny-patch14-28"
+
+
+def same(a: Any, b: Any) -> None:
+    assert a.shape == b.shape
+    assert (a - b).abs().max() <= 1e-5
+
+
+def equal_tensors(got: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Names, shapes, types and bytes."""
+    assert sorted(got) == sorted(wanted)
+    for name, tensor in wanted.items():
+        assert got[name].dtype == tensor.dtype, name
+        assert torch.equal(got[name], tensor), name
+
+
+def round_trip(folder: ModelFolder) -> dict[str, Any]:
+    """Published -> ours -> published."""
+    ours, unknown = folder.described.keys.ours(folder.described.tensors())
+    assert not unknown
+    return folder.described.keys.published({name: stored[...] for name, stored in ours.items()})
+
+
+@pytest.fixture
+def llava15(tiny: ModuleType, tmp_path: Path) -> tuple[Path, Any, dict[str, Any]]:
+    """LLaVA-1.5 in its own layout, tower apart: (folder, the reference with padded rows, the published tensors)."""
+    model = tiny.make_llava(tiny.LLAMA | {"vocab_size": VICUNA_ROWS}, 5)
+    tensors = tiny.original_names(model)
+    reference = tiny.make_llava(tiny.LLAMA | {"vocab_size": 384}, IMAGE)
+    for name, value in reference.state_dict().items():
+        wanted = model.state_dict()[name]
+        value[: len(wanted)] = wanted
+        if len(wanted) < len(value):
+            value[len(wanted) :] = wanted.mean(0)
+    rest, tower = tiny.split_tower(tensors)
+    folder = tmp_path / "llava-v1.5-7b"
+    folder.mkdir()
+    tiny.write_json(folder / "config.json", tiny.llava_config(tiny.LLAMA | {"vocab_size": VICUNA_ROWS}, "llava", TOWER))
+    (folder / "tokenizer.model").write_bytes(tiny.model_proto(tiny.pieces()))
+    buffer = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(6)}  # Vicuna's shards hold these
+    tiny.write_weights(folder, rest | buffer, "bin")
+    tiny.write_tower(tmp_path / "clip-vit-tiny-patch14-28", tiny.TOWER, tower)
+    return folder, reference, tensors
+
+
+@pytest.fixture
+def phi3(tiny: ModuleType, tmp_path: Path) -> tuple[Path, Any, dict[str, Any]]:
+    """LLaVA-Phi-3 in LLaVA's layout: fused linears, the tower inside, safetensors."""
+    model = tiny.make_llava(tiny.PHI3, PHI3_IMAGE)
+    tensors = tiny.original_names(model)
+    folder = tmp_path / "LLaVA-Phi-3-mini-4k-instruct"
+    folder.mkdir()
+    tiny.write_json(folder / "config.json", tiny.llava_config(tiny.PHI3, "llava_phi", TOWER))
+    (folder / "tokenizer.json").write_text(tiny.tokenizer_json(tiny.PHI3_TOKENS), encoding="utf-8")
+    tiny.write_weights(folder, tensors, "safetensors")
+    # The tower's folder says what the tower is; its weights here are others, and must not be taken.
+    wrong = tiny.make_llava(tiny.PHI3, PHI3_IMAGE, seed=9)
+    tiny.write_tower(
+        tmp_path / "clip-vit-tiny-patch14-28", tiny.TOWER, tiny.split_tower(tiny.original_names(wrong))[1]
+    )
+    return folder, model, tensors
+
+
+def test_llava15_own_layout(tiny: ModuleType, llava15: Any) -> None:
+    path, reference, _ = llava15
+    folder = open_folder(path)
+    assert (folder.layout, folder.backbone.name, folder.chat.name) == ("llava", "llava15", "vicuna_v1")
+    assert (folder.image.size, folder.image.patch, folder.image.tokens, folder.image.fit) == (28, 14, 4, "pad")
+    assert folder.config["image_token_index"] == IMAGE == folder.tokenizer().token_to_id("<image>")
+    assert folder.config["text_config"]["vocab_size"] == 384
+    model = folder.load()
+    same(tiny.logits(model, IMAGE), tiny.logits(reference, IMAGE))
+    assert not list(path.glob("*.tmp")) and len(list(path.iterdir())) == 5  # nothing was written into it
+
+
+def test_llava15_round_trip(llava15: Any) -> None:
+    path, _, tensors = llava15
+    equal_tensors(round_trip(open_folder(path)), tensors)
+
+
+def test_phi3_own_layout(tiny: ModuleType, phi3: Any) -> None:
+    path, reference, tensors = phi3
+    folder = open_folder(path)
+    assert (folder.layout, folder.backbone.name, folder.chat.name) == ("llava", "llava_phi3", "phi3_instruct")
+    assert folder.config["image_token_index"] == PHI3_IMAGE == folder.tokenizer().token_to_id("<image>")
+    same(tiny.logits(folder.load(), PHI3_IMAGE), tiny.logits(reference, PHI3_IMAGE))
+    equal_tensors(round_trip(folder), tensors)
+
+
+# transformers' layout, under the names of three of its versions; the last is also LLaVA-Phi-3's of XTuner.
+NAMES = {
+    "4.36": {"lm_head.": "language_model.lm_head.", "model.language_model.": "language_model.model.",
+             "model.vision_tower.": "vision_tower.vision_model.",
+             "model.multi_modal_projector.": "multi_modal_projector."},
+    "4.52": {"lm_head.": "lm_head.", "model.language_model.": "model.language_model.",
+             "model.vision_tower.": "model.vision_tower.vision_model.",
+             "model.multi_modal_projector.": "model.multi_modal_projector."},
+    "5": {"lm_head.": "lm_head.", "model.language_model.": "model.language_model.",
+          "model.vision_tower.": "model.vision_tower.", "model.multi_modal_projector.": "model.multi_modal_projector."},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version", NAMES)
+def test_llava15_huggingface(tiny: ModuleType, tmp_path: Path, version: str) -> None:
+    reference = tiny.make_llava(tiny.LLAMA, IMAGE)
+    published = tiny.write_huggingface(tmp_path / "m", reference, NAMES[version], tiny.tokenizer_json(["<image>"]))
+    folder = open_folder(tmp_path / "m")
+    assert (folder.layout, folder.backbone.name, folder.chat.name) == ("huggingface", "llava15", "vicuna_v1")
+    assert folder.image.fit == "crop" and folder.image.mean == (0.5, 0.4, 0.3)
+    same(tiny.logits(folder.load(), IMAGE), tiny.logits(reference, IMAGE))
+    equal_tensors(round_trip(folder), published)
+
+
+def test_xtuner_phi3_is_a_llama_with_phi3s_words(tiny: ModuleType, tmp_path: Path) -> None:
+    """Un-fused linears, a tower of its own inside, the image token after Phi-3's control tokens."""
+    reference = tiny.make_llava(tiny.LLAMA, PHI3_IMAGE)
+    tokenizer = tiny.tokenizer_json((*tiny.PHI3_TOKENS, "<image>"))
+    tiny.write_huggingface(tmp_path / "m", reference, NAMES["4.36"], tokenizer)
+    folder = open_folder(tmp_path / "m")
+    assert (folder.backbone.name, folder.chat.name) == ("llava_phi3", "phi3")
+    same(tiny.logits(folder.load(), PHI3_IMAGE), tiny.logits(reference, PHI3_IMAGE))
+
+
+def test_saved_folder_is_the_same_model_again(tiny: ModuleType, llava15: Any, tmp_path: Path) -> None:
+    """LLaVA's own layout -> memory -> transformers' layout -> memory; the chat format and the padding come along."""
+    from edgereverie.backbones.base import save_folder
+
+    path, reference, _ = llava15
+    folder, out = open_folder(path), tmp_path / "saved"
+    out.mkdir()
+    save_folder(folder.load(), folder, out)
+    again = open_folder(out)
+    assert (again.layout, again.backbone.name) == ("huggingface", "llava15")
+    assert (again.chat, again.image, again.config["image_token_index"]) == (folder.chat, folder.image, IMAGE)
+    assert again.tokenizer().get_vocab() == folder.tokenizer().get_vocab()
+    same(tiny.logits(again.load(), IMAGE), tiny.logits(reference, IMAGE))
+
+
+def test_written_anew_without_building_the_model(tiny: ModuleType, phi3: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    from edgereverie.backbones import _writing
+
+    path, reference, tensors = phi3
+    monkeypatch.setattr(_writing, "_SHARD", 100_000)  # bytes, so that there are several shards
+    folder, out = open_folder(path), tmp_path / "written"
+    out.mkdir()
+    _writing.write_folder(folder, out)
+    again = open_folder(out)
+    assert len(list(out.glob("model-*.safetensors"))) > 1
+    assert (again.layout, again.chat, again.image) == ("huggingface", folder.chat, folder.image)
+    equal_tensors({n: t[...] for n, t in again.tensors().items()}, dict(reference.state_dict()))
+    same(tiny.logits(again.load(), PHI3_IMAGE), tiny.logits(reference, PHI3_IMAGE))
+
+
+# LoRA with non_lora_trainables.bin
+
+
+@pytest.fixture
+def lora(tiny: ModuleType, tmp_path: Path) -> tuple[Path, Any]:
+    """LLaVA-Phi-3's LoRA: (folder, the reference with W + alpha / r B A written out)."""
+    model = tiny.make_llava(tiny.PHI3, PHI3_IMAGE)
+    tensors = tiny.original_names(model)
+    rest, tower = tiny.split_tower(tensors)
+    base = {name: value for name, value in rest.items() if "mm_projector" not in name}
+    whole = {f"base_model.model.{name}": value for name, value in rest.items() if "mm_projector" in name}
+    tiny.write_tower(tmp_path / "clip-vit-tiny-patch14-28", tiny.TOWER, tower)
+    (tmp_path / "Phi-3-mini-4k-instruct").mkdir()
+    tiny.write_json(tmp_path / "Phi-3-mini-4k-instruct" / "config.json", tiny.PHI3)
+    tiny.write_weights(tmp_path / "Phi-3-mini-4k-instruct", base)
+    folder = tmp_path / "LLaVA-Phi-3-mini-4k-instruct-lora"
+    folder.mkdir()
+    tiny.write_json(folder / "config.json", tiny.llava_config(tiny.PHI3, "llava_phi", TOWER))
+    (folder / "tokenizer.json").write_text(tiny.tokenizer_json(tiny.PHI3_TOKENS), encoding="utf-8")
+    torch.save(whole, folder / "non_lora_trainables.bin")
+    tiny.write_json(folder / "adapter_config.json", {
+        "base_model_name_or_path": "microsoft/Phi-3-mini-4k-instruct", "r": 4, "lora_alpha": 6, "peft_type": "LORA",
+        "fan_in_fan_out": False, "modules_to_save": None, "lora_dropout": 0.05, "bias": "none",
+        "target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]})  # fmt: skip
+    adapter = {}
+    for name, module in model.model.language_model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            down, up = torch.randn(4, module.in_features) * 0.1, torch.randn(module.out_features, 4) * 0.1
+            adapter[f"base_model.model.model.{name}.lora_A.weight"] = down
+            adapter[f"base_model.model.model.{name}.lora_B.weight"] = up
+            module.weight.data += 1.5 * up @ down
+    torch.save(adapter, folder / "adapter_model.bin")
+    return folder, model
+
+
+def test_phi3_lora(tiny: ModuleType, lora: Any) -> None:
+    path, reference = lora
+    folder = open_folder(path)
+    assert (folder.layout, folder.backbone.name) == ("llava_lora", "llava_phi3")
+    same(tiny.logits(folder.load(), PHI3_IMAGE), tiny.logits(reference, PHI3_IMAGE))
+    assert {file.name for file in folder.files()} >= {"non_lora_trainables.bin", "pytorch_model.bin"}
+
+
+def test_lora_without_its_projector_or_base(lora: Any) -> None:
+    path, _ = lora
+    (path / "non_lora_trainables.bin").rename(path / "hidden")
+    with pytest.raises(BackboneError, match=r"non_lora_trainables\.bin, which holds its projector"):
+        open_folder(path)
+    (path / "hidden").rename(path / "non_lora_trainables.bin")
+    (path.parent / "Phi-3-mini-4k-instruct").rename(path.parent / "elsewhere")
+    with pytest.raises(BackboneError, match="base model 'microsoft/Phi-3-mini-4k-instruct'") as caught:
+        open_folder(path)
+    assert str(path.parent / "Phi-3-mini-4k-instruct") in caught.value.hint
+
+
+def test_lora_of_another_base(tiny: ModuleType, lora: Any) -> None:
+    path, _ = lora
+    wide = tiny.make_llava(tiny.PHI3 | {"hidden_size": 64, "intermediate_size": 128}, PHI3_IMAGE)
+    rest, _ = tiny.split_tower(tiny.original_names(wide))
+    tiny.write_weights(path.parent / "Phi-3-mini-4k-instruct", {n: v for n, v in rest.items() if "projector" not in n})
+    with pytest.raises(BackboneError, match=r"adapter_model\.bin: the adapter's .* the base at .* has 64x"):
+        open_folder(path).load()
