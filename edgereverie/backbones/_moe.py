@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -99,9 +99,8 @@ def _gumbel(like: Tensor) -> Tensor:
 
 
 class Gate(nn.Module):
-    """A linear without bias that stays and computes in float32, whatever the precision around it.
-
-    Not an nn.Linear, so that whatever quantizes or adapts linears leaves it alone.
+    """A linear without bias that stays and computes in float32, whatever the precision around it: which expert comes first
+    hangs on small differences. Not an nn.Linear, so that whatever quantizes or adapts linears leaves it alone.
     """
 
     def __init__(self, hidden: int, experts: int) -> None:
@@ -111,7 +110,16 @@ class Gate(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         with torch.autocast(tokens.device.type, enabled=False):
-            return functional.linear(tokens.float(), self.weight.float())
+            return functional.linear(tokens.float(), self.weight)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Gate:
+        """Moves to another device with the model, and does not follow it to another type."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            there = fn(tensor)
+            return there if there.dtype == tensor.dtype else tensor.to(there.device)
+
+        return super()._apply(moved, recurse)
 
 
 class SparseMoe(nn.Module):
@@ -181,6 +189,8 @@ class MoeLlavaForConditionalGeneration(LlavaForConditionalGeneration):
     config: MoeLlavaConfig
     config_class = MoeLlavaConfig
     _keep_in_fp32_modules_strict = ("wg",)
+    # Gates train whole beside an adapter of the language model: balance among experts is theirs to learn.
+    beside_adapter = ("wg",)
 
     def __init__(self, config: MoeLlavaConfig) -> None:
         super().__init__(config)

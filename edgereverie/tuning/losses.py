@@ -44,7 +44,15 @@ def weighted_negative_log_likelihood(model: nn.Module, batch: Mapping[str, Tenso
     """- sum of weight x log-probability over all labels, divided by ``labels``, the number of labels in the whole step.
 
     With weights of 1 this is the mean cross-entropy over assistant tokens (LLaVA's loss, which REVERIE trains with).
-    Dividing by the step's count, not the micro-batch's, keeps gradient accumulation exact.
+    Dividing by the step's count, not the micro-batch's, keeps gradient accumulation exact. What the model itself asks for
+    is added, in the micro-batch's share of the step.
     """
     log_probs, mask = answer_log_probs(model, batch)
-    return -(log_probs * batch["weights"][mask]).sum() / torch.as_tensor(labels).clamp(min=1)
+    labels = torch.as_tensor(labels).clamp(min=1)
+    return -(log_probs * batch["weights"][mask]).sum() / labels + auxiliary_loss(model) * (mask.sum() / labels)
+
+
+def auxiliary_loss(model: nn.Module) -> Tensor | float:
+    """The model's own loss of its last training forward, times its coefficient: balance among experts, and 0 without any."""
+    inner = base_of(model)
+    return inner.auxiliary_loss() if hasattr(inner, "auxiliary_loss") else 0.0

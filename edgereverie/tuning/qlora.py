@@ -40,6 +40,7 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
     patterns = []
     if parts.language_model == "lora":
         patterns.append(rf"model\.language_model\..*\.({'|'.join(backbone.adapter_targets)})")
+        whole += getattr(model, "beside_adapter", ())  # small modules that an adapter of their size would not serve
     if parts.vision_tower == "lora":
         patterns.append(rf"model\.vision_tower\..*\.({'|'.join(_TOWER_LINEARS)})")
     if patterns:

@@ -2,7 +2,7 @@
 
 runs/<name>/
     recipe.yaml      the resolved recipe        run.json    fingerprints of recipe and data, counts
-    log.jsonl        loss and rate per step
+    log.jsonl        loss and rate per step, and where there are experts, how many tokens each of them was given
     checkpoints/     to resume from; each is trusted only when its ``complete`` file is there
     adapter/         the result, in peft's own format (or model/, when whole parts were trained without an adapter)
 """
@@ -33,6 +33,7 @@ from edgereverie.errors import TrainError
 from edgereverie.recipe import Recipe
 from edgereverie.records import Sample, as_json
 from edgereverie.tuning import card
+from edgereverie.tuning.losses import base_of
 from edgereverie.tuning.methods.base import Method
 from edgereverie.tuning.qlora import count, place
 
@@ -125,7 +126,7 @@ class _Report(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         self.progress.update(self.task, completed=state.global_step)
 
-    def on_log(self, args, state, control, logs=None, **_):
+    def on_log(self, args, state, control, logs=None, model=None, **_):
         if not logs or "loss" not in logs:
             return
         loss = float(logs["loss"])
@@ -136,6 +137,8 @@ class _Report(TrainerCallback):
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": logs.get("grad_norm"),
         }
+        if hasattr(inner := base_of(model), "expert_load"):
+            entry["experts"] = inner.expert_load()
         with self.log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
         if loss != loss or loss in (float("inf"), float("-inf")):
