@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from edgereverie.bundle import MANIFEST, Bundle, new_folder, sha256_of
+from edgereverie.bundle import MANIFEST, Bundle, new_folder, sha256_of, write_text
 from edgereverie.errors import BackboneError, ExportError, MissingPackage, TrainError
 from edgereverie.records import Answer, Options, Sample, as_json
 from edgereverie.registry import BENCHMARKS, METHODS
@@ -118,6 +118,45 @@ def model_folder(name: str, *, revision: str | None = None) -> ModelFolder:
         ) from None
 
 
+def upcycle(
+    model: str,
+    out: Path | None = None,
+    *,
+    layers: str = "sparse",
+    experts: int = 4,
+    top_k: int = 2,
+    seed: int = 0,
+    force: bool = False,
+) -> Path:
+    """A dense model as a MoE-LLaVA in the new folder ``out``, with the figures of its likeness in ``upcycle.json``.
+
+    layers, experts, top_k, seed: see ``backbones._upcycle.upcycled``. Raises BackboneError when its outputs differ.
+    """
+    folder = model_folder(model)
+    try:
+        import torch  # noqa: F401
+
+        from edgereverie.backbones import _upcycle
+    except ImportError as error:
+        raise MissingPackage(error.name or "torch", "Upcycling", "train") from None
+    out = out or Path(f"{folder.path.name}-{experts}e")
+    choices = {"layers": layers, "experts": experts, "top_k": top_k, "seed": seed}
+    told = f"{experts} experts, {top_k} of them for each token, layers: {layers}"
+    with new_folder(out, replace=force) as beside:
+        with console.status(f"upcycle {folder.path.name}: {told}"):
+            _upcycle.write_upcycled(folder, beside, **choices)
+            likeness = _upcycle.compare(folder, model_folder(str(beside)), _probe_batches(folder))
+        _upcycle.require_alike(likeness)
+        record = {"base": folder.path.name} | choices | {"likeness": as_json(likeness)}
+        write_text(beside / "upcycle.json", json.dumps(record, indent=2) + "\n")
+    console.print(f"upcycle {folder.path.name}: {told}")
+    console.print(
+        f"  likeness: largest logit difference {likeness.max_logit_diff:.2e} of {likeness.scale:.1f} "
+        f"({likeness.precision}), same top token at {likeness.top1:.1%} of {likeness.positions} positions"
+    )
+    return out
+
+
 def _base(recipe: Recipe, out: Path) -> ModelFolder:
     if recipe.backbone.model != "starter:untrained":
         return model_folder(recipe.backbone.model, revision=recipe.backbone.revision)
@@ -185,24 +224,29 @@ def _probe_prompts(folder: ModelFolder) -> list[tuple[list[int], Any]]:
     return cases
 
 
+def _probe_batches(folder: ModelFolder) -> list[dict[str, Any]]:
+    """The probe prompts as batches of one for the model itself."""
+    import torch
+
+    return [
+        {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        | ({} if pixels is None else {"pixel_values": torch.from_numpy(pixels)[None]})
+        for ids, pixels in _probe_prompts(folder)
+    ]
+
+
 def merge(adapter: Path, out: Path | None = None, *, base: str | None = None, force: bool = False) -> Path:
     """Merge an adapter into its 16-bit base; the new model folder, with the parity figures in ``merge.json``."""
     adapter = adapter / "adapter" if (adapter / "adapter" / "adapter_config.json").is_file() else adapter
     out = out or adapter.parent / "merged"
     try:
-        import torch
-
         from edgereverie.tuning import merge as merging
         from edgereverie.tuning import trainer
     except ImportError as error:
         raise MissingPackage(error.name or "torch", "Merging", "train") from None
     trainer.quiet()
     folder = model_folder(base or merging.base_of_adapter(adapter))
-    prompts = [
-        {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
-        | ({} if pixels is None else {"pixel_values": torch.from_numpy(pixels)[None]})
-        for ids, pixels in _probe_prompts(folder)
-    ]
+    prompts = _probe_batches(folder)
     console.print(f"merge {adapter} into {folder.path.name}")
     parity = merging.merge(folder, adapter, out, prompts, force=force)
     console.print(

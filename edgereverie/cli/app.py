@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgereverie import __version__
-from edgereverie.cli import ask, bundle, chat, data, demo, doctor, evaluate, export, merge, recipes, train
+from edgereverie.cli import ask, bundle, chat, data, demo, doctor, evaluate, export, merge, recipes, train, upcycle
 from edgereverie.cli.console import Stopped, complain
 from edgereverie.errors import EdgeReverieError
 
@@ -50,6 +50,7 @@ def _root(
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("merge")(merge.merge)
+app.command("upcycle")(upcycle.upcycle)
 app.command("export")(export.export)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
