@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from edgereverie.bundle import MANIFEST, Bundle, new_folder, sha256_of, write_text
-from edgereverie.errors import BackboneError, ExportError, MissingPackage, TrainError
+from edgereverie.errors import ExportError, MissingPackage, TrainError
 from edgereverie.records import Answer, Options, Sample, as_json
 from edgereverie.registry import BENCHMARKS, METHODS
 
@@ -90,32 +90,34 @@ def _samples(recipe: Recipe, out: Path) -> tuple[list[Sample], Path | None, Coun
 
 
 def model_folder(name: str, *, revision: str | None = None) -> ModelFolder:
-    """``starter``, a folder, or a hub id (downloaded, safetensors only) as a checked model folder."""
+    """``starter``, a folder, or a hub id (downloaded when it is not cached) as a checked model folder."""
     from edgereverie.backbones import starter
     from edgereverie.backbones.base import open_folder
 
-    if name == "starter":
-        return starter.shipped()
-    path = Path(name)
-    if path.is_dir():
-        return open_folder(path)
-    if "/" not in name or name.startswith((".", "/")):
-        raise BackboneError(
-            f"{name}: no such model folder.", hint="Name 'starter', a folder, or a hub id such as org/name."
+    return starter.shipped() if name == "starter" else open_folder(name, revision=revision)
+
+
+def models() -> list[dict[str, Any]]:
+    """The published models that load as they are, a row each: counts, licences, export targets, and bytes to tune and run."""
+    from edgereverie.backbones._catalogue import catalogue
+    from edgereverie.backbones._sizes import parameters, running_bytes, tuning_bytes
+    from edgereverie.registry import BACKBONES
+
+    rows = []
+    for model in catalogue():
+        counts, targets = parameters(model.config), BACKBONES.get(model.backbone).adapter_targets
+        named = {name: getattr(model, name) for name in ("id", "backbone", "layout", "chat", "licence", "base_licence")}
+        rows.append(
+            named
+            | {
+                "parameters": counts.total,
+                "active": counts.active,
+                "exports": list(model.exports),
+                "tune_bytes": tuning_bytes(model.config, targets),
+                "run_bytes": running_bytes(model.config, model.exports),
+            }
         )
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError:
-        raise MissingPackage("huggingface_hub", "Loading a model by its hub id", "train") from None
-    try:
-        wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
-        return open_folder(Path(snapshot_download(name, revision=revision, allow_patterns=wanted)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise BackboneError(
-            f"{name}: neither a folder here nor to be had from the hub ({error}).",
-            hint="Check the name and the network, or copy the model folder here and name its path.",
-        ) from None
+    return rows
 
 
 def upcycle(
@@ -298,13 +300,31 @@ def export(
             console.print(f"export {profile.name}: {final} is there already")
             written.append(final)
             continue
-        with console.status(f"export {profile.name}"):
-            bundle = export_bundle(folder, profile, final, made_from=made_from, force=force)
-            _judge(folder, bundle, profile, allow_parity_failure=allow_parity_failure)
+        with console.status(f"export {profile.name}"), _rewritten(folder, out) as written_anew:
+            bundle = export_bundle(written_anew, profile, final, made_from=made_from, force=force)
+            _judge(written_anew, bundle, profile, allow_parity_failure=allow_parity_failure)
         size = sum(entry.bytes for entry in bundle.files.values()) / 1e6
         console.print(f"export {profile.name}: {final} ({size:.1f} MB)")
         written.append(final)
     return written
+
+
+@contextmanager
+def _rewritten(folder: ModelFolder, out: Path) -> Iterator[ModelFolder]:
+    """The folder in transformers' own layout, which export reads; a published one of another is written anew for so long."""
+    from tempfile import TemporaryDirectory
+
+    from edgereverie.backbones.base import HUGGINGFACE, open_folder, write_folder
+
+    if folder.layout == HUGGINGFACE:
+        yield folder
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out, prefix=".layout-") as beside:
+        anew = Path(beside) / folder.path.name
+        anew.mkdir()
+        write_folder(folder, anew)
+        yield open_folder(anew)
 
 
 def _merged(path: Path) -> Path:
@@ -326,7 +346,10 @@ def _bundle_stem(source: str, folder: ModelFolder) -> str:
 
 
 def _provenance(folder: ModelFolder, source: str) -> dict[str, Any]:
-    weights = {path.name: sha256_of(path) for path in sorted(folder.path.glob("*.safetensors"))}
+    weights = {
+        path.name if path.parent == folder.path else f"{path.parent.name}/{path.name}": sha256_of(path)
+        for path in folder.files()
+    }
     merged = folder.path / "merge.json"
     told = json.loads(merged.read_text(encoding="utf-8")) if merged.is_file() else {}
     return {"model": "starter" if source == "starter" else folder.path.name, "weights": weights, **told}
@@ -413,8 +436,10 @@ def artefact(model: Model) -> str:
     """A fingerprint of what answers: the bundle's, or the hash of the weights that were loaded."""
     if model.bundle is not None:
         return model.bundle.fingerprint()
+    from edgereverie.backbones.base import open_folder
+
     digest = hashlib.sha256()
-    for path in sorted(model.folder.glob("*.safetensors")):
+    for path in open_folder(model.folder).files():
         digest.update(sha256_of(path).encode())
     return digest.hexdigest()
 

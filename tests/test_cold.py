@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "onnxruntime", "onnx",
 VERBS = (
     [], ["data"], ["data", "scenes"], ["data", "check"], ["data", "convert"], ["train"], ["merge"], ["export"], ["ask"],
     ["chat"], ["eval"], ["bundle"], ["bundle", "check"], ["bundle", "show"], ["recipes"], ["recipes", "list"],
-    ["recipes", "copy"], ["demo"], ["doctor"],
+    ["recipes", "copy"], ["models"], ["demo"], ["doctor"],
 )  # fmt: skip
 
 
@@ -46,6 +46,21 @@ print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
     done = run_python(code)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
+
+
+def test_the_models_are_listed_without_loading_anything_heavy() -> None:
+    code = f"""
+import json, sys
+from edgereverie.cli.app import main
+try:
+    main(["models"])
+except SystemExit as leaving:
+    assert leaving.code == 0
+print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
 def test_listing_what_is_registered_imports_none_of_it() -> None:

@@ -12,7 +12,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgereverie import __version__
-from edgereverie.cli import ask, bundle, chat, data, demo, doctor, evaluate, export, merge, recipes, train, upcycle
+from edgereverie.cli import (
+    ask,
+    bundle,
+    chat,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    merge,
+    models,
+    recipes,
+    train,
+    upcycle,
+)
 from edgereverie.cli.console import Stopped, complain
 from edgereverie.errors import EdgeReverieError
 
@@ -57,6 +71,7 @@ app.command("chat")(chat.chat)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(recipes.app, name="recipes")
+app.command("models")(models.models)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 
