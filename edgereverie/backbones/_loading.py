@@ -14,7 +14,6 @@ from edgereverie.errors import BackboneError, MissingPackage
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PretrainedConfig
 
     from edgereverie.backbones.base import ModelFolder
 
@@ -35,13 +34,16 @@ def skeleton(folder: ModelFolder) -> nn.Module:
     """The model with shapes and without values, on torch's meta device. Raises BackboneError for a config it cannot be."""
     try:
         import torch
-    except ImportError:
-        raise MissingPackage("torch", "Loading a model folder", "train") from None
+        from huggingface_hub.errors import StrictDataclassError
+    except ImportError as error:
+        raise MissingPackage(error.name or "torch", "Loading a model folder", "train") from None
     built = model_class(folder)
     try:
         with torch.device("meta"):
             return built(built.config_class.from_dict(dict(folder.config)))
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError) as error:
+    except (
+        ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError, StrictDataclassError,
+    ) as error:  # fmt: skip
         raise _bad_config(folder, error) from None
 
 

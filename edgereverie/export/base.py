@@ -93,8 +93,10 @@ def find_target(folder: ModelFolder, profile: Profile) -> Target:
         raise ExportError(f"Profile {profile.name!r} names the unknown target {profile.target!r}.",
                           hint=did_you_mean(profile.target, TARGETS.names()))  # fmt: skip
     if profile.target not in folder.backbone.exports:
-        raise ExportError(f"The backbone {folder.backbone.name!r} cannot leave as {profile.target!r}.",
-                          hint=f"It leaves as: {', '.join(folder.backbone.exports)}.")  # fmt: skip
+        known = ", ".join(folder.backbone.exports) or "nothing yet; PyTorch runs it where it lies"
+        raise ExportError(
+            f"The backbone {folder.backbone.name!r} cannot leave as {profile.target!r}.", hint=f"It leaves as: {known}."
+        )
     target: Target = TARGETS.get(profile.target)
     if profile.quantization not in target.quantizations:
         raise ExportError(f"The target {target.name!r} knows no quantization {profile.quantization!r}.",

@@ -43,13 +43,13 @@ MOE = {"moe_enable": True, "moe_mode": "sparse", "moe_layers_idx": MOE_LAYERS, "
 CONFIGS: dict[str, dict[str, Any]] = {
     "stablelm": {"model_type": "moe_llava_stablelm", "architectures": ["MoELLaVAStablelmForCausalLM"],
                  "intermediate_size": FFN, "num_key_value_heads": HEADS, "hidden_act": "silu", "rope_pct": 0.25,
-                 "rope_theta": 10000, "max_position_embeddings": 128, "norm_eps": 1e-5, "use_qkv_bias": True},
+                 "rope_theta": 10000, "max_position_embeddings": 1024, "norm_eps": 1e-5, "use_qkv_bias": True},
     "phi": {"model_type": "moe_llava_phi", "architectures": ["MoELLaVAPhiForCausalLM"], "intermediate_size": FFN,
             "num_key_value_heads": HEADS, "hidden_act": "gelu_new", "partial_rotary_factor": 0.5, "rope_theta": 10000.0,
-            "max_position_embeddings": 128, "layer_norm_eps": 1e-5, "qk_layernorm": False, "resid_pdrop": 0.0},
+            "max_position_embeddings": 1024, "layer_norm_eps": 1e-5, "qk_layernorm": False, "resid_pdrop": 0.0},
     "qwen": {"model_type": "moe_llava_qwen", "architectures": ["MoELLaVAQWenForCausalLM"], "intermediate_size": 2 * FFN,
              "kv_channels": HIDDEN // HEADS, "rotary_pct": 1.0, "rotary_emb_base": 10000, "layer_norm_epsilon": 1e-6,
-             "seq_length": 128, "max_position_embeddings": 8192, "no_bias": True, "use_dynamic_ntk": True,
+             "seq_length": 1024, "max_position_embeddings": 8192, "no_bias": True, "use_dynamic_ntk": True,
              "use_logn_attn": True, "scale_attn_weights": True},
 }  # fmt: skip
 ROOTS = {"stablelm": "model.", "phi": "model.", "qwen": "transformer."}
@@ -379,6 +379,45 @@ def test_moe_layers_and_numbers_of_experts_are_written_out(tmp_path: Path) -> No
     folder.load()
 
 
+@pytest.mark.parametrize(("base", "tower"), [("stablelm", "siglip"), ("phi", "clip"), ("qwen", "clip")])
+def test_it_is_trained_and_asked_like_any_other(base: str, tower: str, tmp_path: Path) -> None:
+    """Through the chat format, the picture's geometry, the loss with its balance, and the runtime."""
+    import numpy as np
+
+    from edgereverie import stages
+    from edgereverie.data.scenes.draw import draw_scene
+    from edgereverie.data.scenes.world import make_scene
+    from edgereverie.records import Options, Sample, Turn
+    from edgereverie.tuning.batch import Collate, encode_sample
+    from edgereverie.tuning.losses import weighted_negative_log_likelihood
+
+    published = publish(tmp_path, base, tower)
+    folder, tokenizer = open_folder(published.path), open_folder(published.path).tokenizer()
+    picture = tmp_path / "scene.png"
+    draw_scene(make_scene("x", 0.5)).save(picture)
+    sample = Sample("1", picture.name, (Turn("user", "Is there a ring?"), Turn("assistant", "No, there is none.")))
+    example = encode_sample(sample, folder, tokenizer, tmp_path, response=1.0, rationale=1.0)
+    batch = Collate(folder.image, folder.config["text_config"]["pad_token_id"])([example, example])
+    learned = batch["labels"][0][batch["labels"][0] != -100].tolist()
+    assert tokenizer.decode(learned, skip_special_tokens=False) == " No, there is none.<|endoftext|>"
+    assert int((batch["input_ids"][0] == folder.config["image_token_index"]).sum()) == TOKENS[tower]
+    model = folder.load().train()
+    optimizer = torch.optim.AdamW(model.model.language_model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(12):
+        loss = weighted_negative_log_likelihood(model, batch, 2 * len(learned))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+    with stages.open_model(str(published.path)) as asked:
+        answer = asked.answer(picture, [Turn("user", "Is there a ring?")], Options(max_tokens=5))
+        assert answer.tokens == 5 or answer.text == ""
+        features = asked.engine.encode(np.zeros((3, 42, 42), dtype=np.float32))
+        assert features.shape == (TOKENS[tower], HIDDEN)
+
+
 # Precision and adapters
 
 
@@ -454,6 +493,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         lambda p: edit_config(p, mm_video_tower="LanguageBind/LanguageBind_Video_merge"), "mm_video_tower", "LanguageBind"),
     "no width": (
         lambda p: edit_config(p, hidden_size=REMOVED), "config.json: .*'hidden_size' is missing", "config.json"),
+    "a width that is none": (
+        lambda p: edit_config(p, hidden_size=None), "config.json: no model can be built from it", "config.json"),
     "another tower": (
         lambda p: edit_config(p, mm_hidden_size=1152), "24 wide.*1152", "clip-vit-large-patch14-336"),
     "no tokenizer": (
