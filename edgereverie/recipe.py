@@ -137,7 +137,7 @@ class Parts(StrictModel):
     """What learns, and how."""
 
     vision_tower: Literal["frozen", "lora", "full"] = "frozen"
-    projector: Literal["frozen", "full"] = "frozen"
+    projector: Literal["frozen", "lora", "full"] = "frozen"
     language_model: Literal["frozen", "lora", "full"] = "lora"
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
 
+HUGGINGFACE = "huggingface"  # the layout that edgereverie writes
 LAYOUTS = Registry("layout", "edgereverie.backbones._layouts", "LAYOUT")
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -202,3 +203,10 @@ def save_folder(model: nn.Module, source: ModelFolder, out: Path) -> None:
 
     model.save_pretrained(out, max_shard_size="2GB")
     _writing.write_companions(out, source.tokenizer(), source.image, source.described.chat)
+
+
+def write_folder(folder: ModelFolder, out: Path) -> None:
+    """A published folder, whatever its layout, into the existing folder ``out`` in transformers' own, without building it."""
+    from edgereverie.backbones import _writing
+
+    _writing.write_folder(folder, out)

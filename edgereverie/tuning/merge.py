@@ -106,10 +106,7 @@ def base_of_adapter(adapter: Path) -> str:
 
 def stored_dtype(folder: ModelFolder) -> torch.dtype:
     """The type of the base's weights on disk; 32-bit ones are merged into bfloat16's larger sister, float16."""
-    from safetensors import safe_open
-
-    with safe_open(min(folder.path.glob("*.safetensors")), framework="pt") as tensors:
-        dtype = tensors.get_tensor(next(iter(tensors.keys()))).dtype
+    dtype: torch.dtype = getattr(torch, folder.dtype())
     return torch.float16 if dtype == torch.float32 else dtype
 
 

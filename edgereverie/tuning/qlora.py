@@ -28,7 +28,8 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
     """The model with gradients only where the recipe wants them; wrapped by peft when a part is ``lora``.
 
     Parts that train whole beside an adapter become peft's ``modules_to_save``: the adapter then carries a copy of its own,
-    and the base stays what it was.
+    and the base stays what it was. So a reference, which is the same model with its adapter switched off, does not drift
+    with a trained projector, whether ``lora`` or ``full``; without any adapter there is no such reference.
     """
     parts = train.parts
     model.requires_grad_(False)
@@ -43,6 +44,8 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
         whole += getattr(model, "beside_adapter", ())  # small modules that an adapter of their size would not serve
     if parts.vision_tower == "lora":
         patterns.append(rf"model\.vision_tower\..*\.({'|'.join(_TOWER_LINEARS)})")
+    if parts.projector == "lora":
+        patterns.append(r"model\.multi_modal_projector\.linear_[12]")
     if patterns:
         return _adapted(model, train, "|".join(patterns), whole)
     for name in whole:

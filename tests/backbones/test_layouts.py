@@ -158,7 +158,7 @@ def test_saved_folder_is_the_same_model_again(tiny: ModuleType, llava15: Any, tm
 def test_written_anew_without_building_the_model(tiny: ModuleType, phi3: Any, tmp_path: Path, monkeypatch: Any) -> None:
     from edgereverie.backbones import _writing
 
-    path, reference, tensors = phi3
+    path, reference, _ = phi3
     monkeypatch.setattr(_writing, "_SHARD", 100_000)  # bytes, so that there are several shards
     folder, out = open_folder(path), tmp_path / "written"
     out.mkdir()
