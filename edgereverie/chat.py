@@ -29,6 +29,7 @@ class ChatFormat:
     user text when there is a picture; image_token in it is repeated as often as the picture has tokens. stops: tokens that
     end generation. control: tokens that no turn's text may hold. jinja: the same, as a Hugging Face chat template.
     default_system: what is said to the model when the conversation itself has no system turn; empty for nothing.
+    bare: blanks at an answer's beginning are left out, for tokenizers would join them to the line break before it.
     """
 
     name: str
@@ -45,6 +46,11 @@ class ChatFormat:
     jinja: str
     lead: str = ""
     default_system: str = ""
+    bare: bool = False
+
+    def answer(self, text: str) -> str:
+        """An answer as it is written after ``assistant``, without its end."""
+        return self.lead + (text.lstrip() if self.bare else text)
 
 
 # The pieces of a message's content, a picture as <image> with a line break after it: in every template alike.
@@ -135,7 +141,31 @@ STABLELM = replace(
     name="stablelm",
     control=("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|endofprompt|>", "<|pause|>", "<|reg0|>", "<image>"),
 )
-FORMATS = {chat.name: chat for chat in (PHI3, PHI3_INSTRUCT, VICUNA_V1, STABLELM, PHI, QWEN)}
+# LLaVA-NeXT's qwen_1_5 (llava/conversation.py, SeparatorStyle.CHATML).
+CHATML = ChatFormat(
+    name="chatml",
+    begin="",
+    system="<|im_start|>system\n{text}<|im_end|>\n",
+    user="<|im_start|>user\n{text}<|im_end|>\n",
+    assistant="<|im_start|>assistant\n",
+    end="<|im_end|>",
+    gap="\n",
+    image="<image>\n",
+    image_token="<image>",
+    stops=("<|im_end|>", "<|endoftext|>"),
+    control=("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<image>"),
+    default_system="You are a helpful assistant.",
+    bare=True,
+    jinja=(
+        "{% if messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+        + _CONTENT
+        + "{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
+)
+FORMATS = {chat.name: chat for chat in (PHI3, PHI3_INSTRUCT, VICUNA_V1, STABLELM, PHI, QWEN, CHATML)}
 
 
 def chat_format(name: str) -> ChatFormat:
@@ -174,7 +204,7 @@ def render(chat: ChatFormat, turns: Sequence[Turn], *, image: bool) -> list[tupl
             image = False
             expected = "assistant"
         else:
-            pieces += [(prefix, False), (chat.lead + turn.text + chat.end, True)]
+            pieces += [(prefix, False), (chat.answer(turn.text) + chat.end, True)]
             prefix = chat.gap
             expected = "user"
     if expected == "assistant":

@@ -104,9 +104,10 @@ def test_generation_stops_at_the_token_that_ends_a_learned_answer(tokenizer: Tok
     assert stop_ids(tokenizer, PHI3) == {tokenizer.token_to_id("<|end|>"), tokenizer.token_to_id("<|endoftext|>")}
 
 
-ANSWER = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=30).filter(
-    lambda text: text.strip() and not any(token in text for token in PHI3.control)
-)
+# Without SentencePiece's own sign for a blank, which it cannot tell from one.
+ANSWER = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="▁"), min_size=1, max_size=30
+).filter(lambda text: text.strip() and not any(token in text for token in PHI3.control))
 
 
 @given(question=ANSWER, answer=ANSWER)

@@ -52,6 +52,9 @@ _PHI3_MINI = _text("phi3", 32, 3072, 8192, 32, 32064, 4096)
 _STABLELM_2 = _text("stablelm", 24, 2048, 5632, 32, 100352, 4096) | {"use_qkv_bias": True}
 _QWEN = _text("qwen2", 24, 2048, 5504, 16, 151936, 8192)
 _PHI_2 = _text("phi", 32, 2560, 10240, 32, 51200, 2048)
+# LLaVA-Interleave (transformers, convert_llava_weights_to_hf.py): 26 of SigLIP's blocks, rows for <image> in multiples of 64.
+_QWEN_05 = _text("qwen2", 24, 1024, 2816, 16, 152000, 32768) | {"tie_word_embeddings": True}
+_SIGLIP_26 = _SIGLIP_384 | {"num_hidden_layers": 26, "vision_use_head": False}
 
 
 def _llava(text: Config, tower: Config = _CLIP_336, experts: int = 0) -> dict[str, Any]:
@@ -90,14 +93,16 @@ class Published:
 def catalogue() -> tuple[Published, ...]:
     """All of them, smallest family first."""
     starter = json.loads((WEIGHTS / "config.json").read_text(encoding="utf-8"))
-    phi3, llama2 = "MIT", "Llama 2 Community"
+    phi3, llama2, tongyi = "MIT", "Llama 2 Community", "Tongyi Qianwen research, non-commercial"
     moe = {"backbone": "moe_llava", "layout": "moe_llava", "licence": "Apache-2.0"}
     stablelm = moe | {"chat": "stablelm", "base_licence": "Stability AI non-commercial research"}
-    qwen = moe | {"chat": "qwen", "base_licence": "Tongyi Qianwen research, non-commercial"}
+    qwen = moe | {"chat": "qwen", "base_licence": tongyi}
     phi2 = moe | {"chat": "phi", "base_licence": "MIT"}
     xtuner = _PHI3_MINI | {"model_type": "llama"}
     return (
         Published("starter", "starter", "huggingface", "phi3", "Apache-2.0", starter),
+        Published("llava-hf/llava-interleave-qwen-0.5b-hf", "llava_qwen", "huggingface", "chatml", tongyi,
+                  _llava(_QWEN_05, _SIGLIP_26)),
         Published("LanguageBind/MoE-LLaVA-StableLM-1.6B-4e", config=_llava(_STABLELM_2, experts=4), **stablelm),
         Published("LanguageBind/MoE-LLaVA-StableLM-1.6B-4e-384", config=_llava(_STABLELM_2, _SIGLIP_384, 4), **stablelm),
         Published("LanguageBind/MoE-LLaVA-Qwen-1.8B-4e", config=_llava(_QWEN, experts=4), **qwen),

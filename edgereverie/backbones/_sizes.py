@@ -202,10 +202,11 @@ def running_bytes(config: Config, exports: tuple[str, ...]) -> dict[str, int]:
         files = {name: gguf_bytes(text, name) for name in ("F16", "Q8_0", "Q4_K_M")}
         return {name: size + 4 * vision + 2 * cached for name, size in files.items()}
     if "onnx" in exports:
+        head = counts.embedding  # a tied one is written too: embedding and decoder are files of their own
         wide, small = 4 * (vision + counts.embedding + cached), 4 * counts.small
-        eight = 9 * (counts.linears + counts.head) // 8
-        four = (5 * counts.linears + 9 * counts.head) // 8
-        half = 2 * (counts.total - counts.small) + 4 * cached
+        eight = 9 * (counts.linears + head) // 8
+        four = (5 * counts.linears + 9 * head) // 8
+        half = 2 * (counts.linears + head + counts.embedding + vision) + 4 * cached
         return {"fp16": half + small, "int8": eight + wide + small, "int4": four + wide + small}
     return {"bf16": 2 * (counts.total - counts.gates + cached) + 4 * counts.gates}
 

@@ -19,12 +19,13 @@ class Detokenizer:
     A tokenizer decodes a token differently at the beginning (SentencePiece drops a leading blank) and inside a text,
     and one character may take several byte tokens. So each step decodes a short window twice, with and without the new
     tokens, and takes the difference; while that ends in a broken character that may still be mended, it waits.
-    lead: what the chat format puts before an answer and the model says with it; it is not part of the text.
+    lead: what the chat format puts before an answer and the model says with it; it is not part of the text. bare: nor are
+    blanks at its beginning.
     """
 
-    def __init__(self, tokenizer: Decodes, lead: str = "") -> None:
+    def __init__(self, tokenizer: Decodes, lead: str = "", bare: bool = False) -> None:
         self._decode = tokenizer.decode
-        self._lead = lead
+        self._lead, self._bare = lead, bare
         self._ids: list[int] = []
         self._done = 0  # tokens of the window whose text was handed out
 
@@ -47,7 +48,11 @@ class Detokenizer:
 
     def _without_lead(self, piece: str) -> str:
         lead, self._lead = self._lead, "" if piece else self._lead
-        return piece.removeprefix(lead)
+        piece = piece.removeprefix(lead)
+        if self._bare:
+            piece = piece.lstrip()
+            self._bare = not piece
+        return piece
 
     def _difference(self) -> str:
         before, text = self._decode(self._ids[: self._done]), self._decode(self._ids)

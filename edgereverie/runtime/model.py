@@ -229,7 +229,7 @@ class Model:
         """Generate token by token; ``record`` collects their log-probabilities."""
         rng = np.random.default_rng(options.seed)
         stops = stop_ids(self.tokenizer, self.chat)
-        text, words = Detokenizer(self.tokenizer, self.chat.lead), StopWords(options.stop)
+        text, words = Detokenizer(self.tokenizer, self.chat.lead, self.chat.bare), StopWords(options.stop)
         stream, logits = self._run(image, ids, cut, every=False)
         try:
             for step in range(options.max_tokens):
@@ -296,7 +296,7 @@ class Model:
     ) -> tuple[list[int], tuple[tuple[int, int], ...]]:
         """The answer's token ids as training sees them, and their characters' places in ``text``."""
         pieces = render(self.chat, [*turns, Turn("assistant", text)], image=image is not None)
-        begin = sum(len(piece) for piece, _ in pieces[:-1]) + len(self.chat.lead)
+        begin = sum(len(piece) for piece, _ in pieces[:-1]) + len(self.chat.answer(text)) - len(text)
         tokens = tokenize(self.tokenizer, self.chat, pieces, self.engine.image_token)
         inside = [token for token in tokens if token[3] == len(pieces) - 1][:-1]  # without the one that ends it
         # A blank prefix that the tokenizer itself puts before the first word has no width; it is the answer's all the same.

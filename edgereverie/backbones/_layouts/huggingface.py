@@ -128,6 +128,9 @@ def _chat(path: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> str:
     settings = read_json(path, "tokenizer_config.json") if (path / "tokenizer_config.json").is_file() else {}
     if (named := settings.get("chat_format")) in FORMATS:
         return str(named)
+    end = settings.get("eos_token")
+    if (end.get("content") if isinstance(end, Mapping) else end) == "<|im_end|>":
+        return "chatml"
     if all(tokenizer.token_to_id(token) is not None for token in ("<|user|>", "<|assistant|>", "<|end|>")):
         return "phi3"
     if all(tokenizer.token_to_id(token) is not None for token in ("<s>", "</s>")):
