@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgereverie.cli.console import console, print_json
+from edgereverie.cli.console import print_json
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON, in bytes.")] = False) -> None:
@@ -23,23 +23,21 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print the list 
     if as_json:
         print_json(rows)
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, side in (
-        ("model", "left"), ("parameters", "right"), ("tune", "right"), ("run", "left"), ("leaves as", "left"),
-        ("licence", "left"),
-    ):  # fmt: skip
-        table.add_column(heading, overflow="fold", justify=side)
     for row in rows:
-        count = _large(row["parameters"]) + (f" ({_large(row['active'])})" if row["active"] < row["parameters"] else "")
+        count = f"{_large(row['parameters'])} parameters"
+        if row["active"] < row["parameters"]:
+            count += f", {_large(row['active'])} of them for each token"
+        licence = row["licence"] + (f", under it {row['base_licence']}" if row["base_licence"] else "")
         run = ", ".join(f"{name} {_gigabytes(size)}" for name, size in row["run_bytes"].items())
-        licence = row["licence"] + (f"; base: {row['base_licence']}" if row["base_licence"] else "")
-        cells = (row["id"], count, _gigabytes(row["tune_bytes"]), run, ", ".join(row["exports"]) or "-", licence)
-        table.add_row(*map(Text, cells))
-    console().print(table)
-    print("memory in GB, computed; in brackets: parameters that one token passes")
+        print(row["id"])
+        print(f"    {count}; licence: {licence}")
+        print(
+            f"    tune {_gigabytes(row['tune_bytes'])} GB; run {run} GB; leaves as {', '.join(row['exports']) or '-'}"
+        )
+    print(
+        "\nMemory is computed from the models' configs, with one conversation at a time. Name a model where a recipe or a"
+    )
+    print("command wants one: it is read from the hub, or from its folder.")
 
 
 def _large(count: int) -> str:

@@ -1,22 +1,27 @@
-"""``edgereverie models``: a line for each published model, and the same as JSON."""
+"""``edgereverie models``: a few lines for each published model, and the same as JSON."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 from edgereverie.backbones._catalogue import catalogue
 
 
-def test_every_model_has_a_line(command: Callable[..., Any]) -> None:
+def test_every_model_is_told_on_lines_of_its_own(command: Callable[..., Any]) -> None:
     done = command("models")
     assert (done.code, done.err) == (0, "")
-    lines = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
-    assert {model.id for model in catalogue()} <= set(lines)
-    assert "7.06 B" in lines["llava-hf/llava-1.5-7b-hf"] and "Llama 2" in lines["llava-hf/llava-1.5-7b-hf"]
-    assert "Q4_K_M" in lines["MBZUAI/LLaVA-Phi-3-mini-4k-instruct"]
-    assert "3.20 B (2.37 B)" in lines["LanguageBind/MoE-LLaVA-StableLM-1.6B-4e"]
+    told = dict(re.findall(r"^(\S+)\n((?: {4}.+\n)+)", done.out, re.MULTILINE))
+    assert list(told) == [model.id for model in catalogue()]
+    assert "7.06 B parameters; licence: Llama 2 Community" in told["llava-hf/llava-1.5-7b-hf"]
+    phi3 = told["MBZUAI/LLaVA-Phi-3-mini-4k-instruct"]
+    assert re.search(r"tune [\d.]+ GB; run F16 [\d.]+, Q8_0 [\d.]+, Q4_K_M [\d.]+ GB; leaves as gguf, onnx", phi3)
+    moe = told["LanguageBind/MoE-LLaVA-StableLM-1.6B-4e"]
+    assert (
+        "3.20 B parameters, 2.37 B of them for each token" in moe and "non-commercial" in moe and "leaves as -" in moe
+    )
 
 
 def test_as_json_in_bytes(command: Callable[..., Any]) -> None:
