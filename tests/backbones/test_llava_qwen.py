@@ -134,3 +134,30 @@ def test_runs_in_the_hf_backend(published: Any, tmp_path: Path) -> None:
         text = model.answer(picture, ask, Options(max_tokens=6)).text
         assert text == model.answer(picture, ask, Options(max_tokens=6)).text
         assert model.score(picture, ask, "Yes.") < 0
+
+
+def test_leaves_as_onnx(published: Any, tmp_path: Path) -> None:
+    """What the backbone claims to leave as, it does: the same logits from the bundle, with and without a picture."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    import numpy as np
+
+    from edgereverie.chat import encode
+    from edgereverie.export.base import ParityBound, load_profile
+    from edgereverie.export.parity import compare
+    from edgereverie.export.write import export_bundle
+    from edgereverie.records import Turn
+    from edgereverie.runtime.model import Model
+
+    folder = open_folder(published[0])
+    bundle = export_bundle(folder, load_profile("onnx-fp32"), tmp_path / "bundle", made_from={})
+    turns = [Turn("user", "Is there a ring?"), Turn("assistant", "Yes, a red ring.")]
+    pixels = np.random.default_rng(1).standard_normal((3, 28, 28)).astype(np.float32)
+    cases = [
+        (encode(folder.tokenizer(), CHATML, turns, image_tokens=4)[0], pixels),
+        (encode(folder.tokenizer(), CHATML, turns, image_tokens=0)[0], None),
+    ]
+    with Model.load(published[0], precise=True) as reference, Model.load(bundle.folder, precise=True) as exported:
+        assert exported.image == folder.image and exported.chat == CHATML
+        parity = compare(reference.engine, exported.engine, cases, ParityBound(max_logit_diff=1e-4, min_top1=1.0))
+    assert parity.passed, parity.faults
