@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from edgereverie.backbones._checkpoint import Stored
+from edgereverie.backbones._layouts.base import read_json
 from edgereverie.errors import BackboneError, MissingPackage
 
 if TYPE_CHECKING:
@@ -152,10 +153,15 @@ def load(folder: ModelFolder, dtype: str, quantization: str) -> nn.Module:
 
 
 def _generation(model: nn.Module, folder: ModelFolder) -> None:
+    """The ids that begin, end and pad a text. The rest of a published file is left: answers are not sampled by it here, and
+    some (Vicuna's) hold settings that transformers refuses to write again.
+    """
     from transformers import GenerationConfig
 
     if (folder.path / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(folder.path, local_files_only=True)
+        found = read_json(folder.path, "generation_config.json")
+        ids = {key: found[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if key in found}
+        model.generation_config = GenerationConfig(**ids)
 
 
 def _nf4(folder: ModelFolder, model: nn.Module, dtype: str) -> Any:

@@ -13,6 +13,7 @@ import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,6 +233,15 @@ TIKTOKENS = {
 
 def from_tiktoken(path: Path) -> Tokenizer:
     """Ranked byte strings ("base64 rank" in each line) as a byte-level BPE that joins what tiktoken joins."""
+    from tokenizers import Tokenizer
+
+    told = path.stat()
+    return Tokenizer.from_str(_from_tiktoken(path, told.st_size, told.st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _from_tiktoken(path: Path, _size: int, _time: int) -> str:
+    """The tokenizer, serialized; finding the merges of 150,000 tokens takes seconds, so once for each state of the file."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     kind = TIKTOKENS[path.name]
@@ -259,7 +269,7 @@ def from_tiktoken(path: Path) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in kind.control])
-    return tokenizer
+    return tokenizer.to_str()
 
 
 def _merges_by_rank(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:

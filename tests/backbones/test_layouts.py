@@ -145,6 +145,9 @@ def test_saved_folder_is_the_same_model_again(tiny: ModuleType, llava15: Any, tm
     from edgereverie.backbones.base import save_folder
 
     path, reference, _ = llava15
+    # As Vicuna's: settings of sampling without do_sample, which transformers reads with a warning and refuses to write.
+    tiny.write_json(path / "generation_config.json", {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2,
+                                                      "pad_token_id": 0, "temperature": 0.9, "top_p": 0.6})  # fmt: skip
     folder, out = open_folder(path), tmp_path / "saved"
     out.mkdir()
     save_folder(folder.load(), folder, out)
@@ -232,3 +235,39 @@ def test_lora_of_another_base(tiny: ModuleType, lora: Any) -> None:
     tiny.write_weights(path.parent / "Phi-3-mini-4k-instruct", {n: v for n, v in rest.items() if "projector" not in n})
     with pytest.raises(BackboneError, match=r"adapter_model\.bin: the adapter's .* the base at .* has 64x"):
         open_folder(path).load()
+
+
+def test_a_hub_id_comes_from_the_cache(tiny: ModuleType, llava15: Any, monkeypatch: Any, tmp_path: Path) -> None:
+    """Offline, checkpoint and tower both by their ids; the hub's cache has its own arrangement of folders."""
+    import huggingface_hub.constants
+
+    path, reference, _ = llava15
+    for name, source in (("liuhaotian/llava-v1.5-7b", path), (TOWER, tmp_path / TOWER.partition("/")[2])):
+        repository = tmp_path / "cache" / f"models--{name.replace('/', '--')}"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text("0123abc", encoding="utf-8")
+        (repository / "snapshots").mkdir()
+        source.rename(repository / "snapshots" / "0123abc")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    folder = open_folder("liuhaotian/llava-v1.5-7b")
+    same(tiny.logits(folder.load(), IMAGE), tiny.logits(reference, IMAGE))
+
+
+def test_llava15_7b_as_published_has_the_published_count(tiny: ModuleType, tmp_path: Path) -> None:
+    """Its own layout without a single weight: the config, the tokenizer, the index. Rows are padded as llava-hf's are, and
+    llava-hf/llava-1.5-7b-hf has 7,063,427,072 parameters when transformers loads it.
+    """
+    from edgereverie.backbones._loading import skeleton
+
+    text = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+            "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+    config = tiny.llava_config(text, "llava", "openai/clip-vit-large-patch14-336") | {"mm_hidden_size": 1024}
+    tiny.write_json(tmp_path / "config.json", config)
+    rest = [(f"▁x{i}", -1000.0 - i, 1) for i in range(32000 - PIECES)]
+    (tmp_path / "tokenizer.model").write_bytes(tiny.model_proto(tiny.pieces() + rest))
+    inside = ("model.mm_projector.0.weight", "model.vision_tower.vision_tower.vision_model.post_layernorm.bias")
+    tiny.write_json(tmp_path / "pytorch_model.bin.index.json", {"weight_map": dict.fromkeys(inside, "none.bin")})
+    folder = open_folder(tmp_path)
+    assert (folder.image.tokens, folder.config["text_config"]["vocab_size"]) == (576, 32064)
+    assert sum(parameter.numel() for parameter in skeleton(folder).parameters()) == 7_063_427_072
