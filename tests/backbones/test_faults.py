@@ -116,6 +116,12 @@ def test_tokenizer_without_the_control_tokens(tiny: ModuleType, folder: Path) ->
     refused(folder, r"the tokenizer lacks '<\|assistant\|>', '<\|system\|>', '<\|end\|>'", "added_tokens.json")
 
 
+def test_a_projector_alone(folder: Path) -> None:
+    for file in [file for file in folder.iterdir() if "model-" in file.name or file.name.endswith("index.json")]:
+        file.unlink()
+    refused(folder, r"no projector among its 0 tensors", "A pretrained projector alone")
+
+
 def test_no_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     refused(folder, "no tokenizer: neither tokenizer.json", "published folder")

@@ -271,3 +271,34 @@ def test_llava15_7b_as_published_has_the_published_count(tiny: ModuleType, tmp_p
     folder = open_folder(tmp_path)
     assert (folder.image.tokens, folder.config["text_config"]["vocab_size"]) == (576, 32064)
     assert sum(parameter.numel() for parameter in skeleton(folder).parameters()) == 7_063_427_072
+
+
+def test_llava_hf_7b_config_as_published(tiny: ModuleType, tmp_path: Path) -> None:
+    """The fields of llava-hf/llava-1.5-7b-hf's config.json, which leave Vicuna's sizes to LlamaConfig's defaults."""
+    from edgereverie.backbones._loading import skeleton
+
+    tiny.write_json(tmp_path / "config.json", {
+        "architectures": ["LlavaForConditionalGeneration"], "ignore_index": -100, "image_token_index": 32000,
+        "model_type": "llava", "pad_token_id": 32001, "projector_hidden_act": "gelu", "tie_word_embeddings": False,
+        "text_config": {"_name_or_path": "lmsys/vicuna-7b-v1.5", "architectures": ["LlamaForCausalLM"],
+                        "max_position_embeddings": 4096, "model_type": "llama", "rms_norm_eps": 1e-05,
+                        "torch_dtype": "float16", "vocab_size": 32064},
+        "torch_dtype": "float16", "transformers_version": "4.36.0.dev0",
+        "vision_config": {"hidden_size": 1024, "image_size": 336, "intermediate_size": 4096,
+                          "model_type": "clip_vision_model", "num_attention_heads": 16, "num_hidden_layers": 24,
+                          "patch_size": 14, "projection_dim": 768, "vocab_size": 32000},
+        "vision_feature_layer": -2, "vision_feature_select_strategy": "default", "vocab_size": 32064})  # fmt: skip
+    tiny.write_json(tmp_path / "preprocessor_config.json", {
+        "crop_size": {"height": 336, "width": 336}, "do_center_crop": True, "do_convert_rgb": True, "do_normalize": True,
+        "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "image_processor_type": "CLIPImageProcessor", "processor_class": "LlavaProcessor", "resample": 3,
+        "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": 336}})  # fmt: skip
+    rest = [(f"▁x{i}", -1000.0 - i, 1) for i in range(32000 - PIECES)]
+    (tmp_path / "tokenizer.model").write_bytes(tiny.model_proto(tiny.pieces() + rest))
+    added = {"32000": {"content": "<image>", "special": True}, "32001": {"content": "<pad>", "special": True}}
+    tiny.write_json(tmp_path / "tokenizer_config.json", {"added_tokens_decoder": added, "tokenizer_class": "LlamaTokenizer"})
+    names = {"language_model.lm_head.weight": "none", "vision_tower.vision_model.post_layernorm.bias": "none"}
+    tiny.write_json(tmp_path / "model.safetensors.index.json", {"weight_map": names})
+    folder = open_folder(tmp_path)
+    assert (folder.backbone.name, folder.chat.name, folder.image.tokens) == ("llava15", "vicuna_v1", 576)
+    assert sum(parameter.numel() for parameter in skeleton(folder).parameters()) == 7_063_427_072

@@ -54,10 +54,16 @@ class Llava:
     name = "llava"
 
     def recognises(self, path: Path, config: Mapping[str, Any]) -> bool:
-        return is_llava(config) and "model.mm_projector.0.weight" in weight_names(path)
+        return is_llava(config) and not (path / "adapter_config.json").is_file()
 
     def read(self, path: Path, config: Mapping[str, Any]) -> Described:
         names = weight_names(path)
+        if not any(name.startswith("model.mm_projector.") for name in names):
+            raise BackboneError(
+                f"{path}: no projector among its {len(names)} tensors (model.mm_projector.*).",
+                hint="Wanted: a whole LLaVA, or an adapter with adapter_config.json. A pretrained projector alone, or a language "
+                "model alone, is neither.",
+            )
         return describe(path, config, inside=has_tower(names), tensors=lambda: open_weights(path))
 
 
