@@ -18,6 +18,14 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 MAX_TOKENS = 128
+# By the bundle's chat format: how a picture and a question are written, and what ends an answer.
+CHATS = {
+    "phi3": ("<s><|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n", ("<|end|>", "<|endoftext|>")),
+    "phi3_instruct": (
+        "<s><|system|>\nYou are a helpful AI assistant.<|end|>\n<|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n",
+        ("<|end|>", "<|endoftext|>"),
+    ),
+}
 
 
 def read_image(path, spec):
@@ -59,8 +67,8 @@ def main(folder, image, question):
     bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     path = {role: str(folder / entry["path"]) for role, entry in bundle["files"].items()}
     tokenizer = Tokenizer.from_file(path["tokenizer"])
-    prompt = f"<s><|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n"  # chat format phi3
-    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    prompt, ends = CHATS[bundle["chat"]]
+    ids = tokenizer.encode(prompt.replace("{question}", question), add_special_tokens=False).ids
     features = ort.InferenceSession(path["vision"]).run(None, {"pixel_values": read_image(image, bundle["image"])})[0][
         0
     ]
@@ -73,7 +81,7 @@ def main(folder, image, question):
     context = llama.llama_init_from_model(model, settings)
     length = feed(context, feed(context, feed(context, 0, ids[:at]), rows=features), ids[at + 1 :])
 
-    stops, answer = {tokenizer.token_to_id(text) for text in ("<|end|>", "<|endoftext|>")}, []
+    stops, answer = {tokenizer.token_to_id(text) for text in ends}, []
     while len(answer) < MAX_TOKENS and length < settings.n_ctx:
         logits = np.ctypeslib.as_array(llama.llama_get_logits_ith(context, -1), (tokenizer.get_vocab_size(),))
         token = int(logits.argmax())
@@ -81,7 +89,7 @@ def main(folder, image, question):
             break
         answer.append(token)
         length = feed(context, length, [token])
-    print(tokenizer.decode(answer, skip_special_tokens=False))
+    print(tokenizer.decode(answer, skip_special_tokens=False).strip())
     llama.llama_free(context)
     llama.llama_model_free(model)
 

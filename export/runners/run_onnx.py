@@ -15,6 +15,24 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 MAX_TOKENS = 128
+# By the bundle's chat format: how a picture and a question are written, and what ends an answer.
+CHATS = {
+    "phi3": ("<s><|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n", ("<|end|>", "<|endoftext|>")),
+    "phi3_instruct": (
+        "<s><|system|>\nYou are a helpful AI assistant.<|end|>\n<|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n",
+        ("<|end|>", "<|endoftext|>"),
+    ),
+    "vicuna_v1": (
+        "<s>A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
+        ("</s>",),
+    ),
+    "chatml": (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\n{question}<|im_end|>\n"
+        "<|im_start|>assistant\n",
+        ("<|im_end|>", "<|endoftext|>"),
+    ),
+}
 
 
 def read_image(path, spec):
@@ -40,15 +58,15 @@ def main(folder, image, question):
     config = json.loads(Path(path["config"]).read_text(encoding="utf-8"))
     vision, embed, decoder = (ort.InferenceSession(path[role]) for role in ("vision", "embed", "decoder"))
 
-    prompt = f"<s><|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n"  # chat format phi3
-    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    prompt, ends = CHATS[bundle["chat"]]
+    ids = tokenizer.encode(prompt.replace("{question}", question), add_special_tokens=False).ids
     features = vision.run(None, {"pixel_values": read_image(image, bundle["image"])})[0][0]
     at = ids.index(config["image_token_index"])
     ids[at : at + 1] = [config["image_token_index"]] * len(features)
     embeds = embed.run(None, {"input_ids": np.array([ids], np.int64)})[0]
     embeds[0, at : at + len(features)] = features
 
-    stops = {tokenizer.token_to_id(text) for text in ("<|end|>", "<|endoftext|>")}
+    stops = {tokenizer.token_to_id(text) for text in ends}
     past = {
         i.name: np.zeros((1, i.shape[1], 0, i.shape[3]), np.float32)
         for i in decoder.get_inputs()
@@ -69,7 +87,7 @@ def main(folder, image, question):
             break
         answer.append(token)
         embeds = embed.run(None, {"input_ids": np.array([[token]], np.int64)})[0]
-    print(tokenizer.decode(answer, skip_special_tokens=False))
+    print(tokenizer.decode(answer, skip_special_tokens=False).strip())
 
 
 if __name__ == "__main__":
