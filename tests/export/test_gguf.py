@@ -87,7 +87,7 @@ def test_k_quants_keep_most_top_tokens(quantization, top1, text_gguf, run_gguf, 
 
 def test_k_quants_need_rows_of_256(tiny):
     text = dict(tiny.config["text_config"]) | {"intermediate_size": 480}
-    narrow = replace(tiny, config=dict(tiny.config) | {"text_config": text})
+    narrow = replace(tiny, described=replace(tiny.described, config=dict(tiny.config) | {"text_config": text}))
     with pytest.raises(ExportError, match=r"blocks of 256.*intermediate_size 480") as caught:
         TARGET.check(narrow, "Q4_K_M")
     assert "Q8_0" in caught.value.hint
@@ -110,7 +110,7 @@ def test_what_a_gguf_cannot_carry_is_refused_from_the_config_alone(tiny, change,
     for key, value in change.items():
         config[key] = dict(config[key]) | value if isinstance(value, dict) else value
     with pytest.raises(ExportError, match=message):
-        TARGET.check(replace(tiny, config=config), "F16")
+        TARGET.check(replace(tiny, described=replace(tiny.described, config=config)), "F16")
 
 
 def test_bundle_holds_what_its_manifest_says(bundles):
