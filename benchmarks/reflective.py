@@ -1,12 +1,16 @@
-"""Reflective tuning of the starter, over seeds: before, after, and after export; and which rationales it owes that to.
+"""Reflective tuning of the starter, over seeds: before, after, and after export; which rationales it owes that to; and
+whether experts add to it.
 
-    python benchmarks/reflective.py tune   --out runs/benchmark --seeds 0 1 2
-    python benchmarks/reflective.py ablate --out runs/benchmark --seeds 0 1 2
+    python benchmarks/reflective.py tune    --out runs/benchmark --seeds 0 1 2
+    python benchmarks/reflective.py ablate  --out runs/benchmark --seeds 0 1 2
+    python benchmarks/reflective.py experts --out runs/benchmark --seeds 0 1 2
 
 ``tune`` trains the recipe starter/reverie with each seed, merges, exports Q8_0 GGUF and fp32 and int8 ONNX, and asks all of
 them POPE and CHAIR on held-out scenes that no seed has seen. ``ablate`` trains four arms with equal data and steps: answers
-only, with positive rationales, with negative ones, with both, and measures each in PyTorch. Both resume where they were
-stopped; two to five minutes per seed and arm on two cores. Results: benchmarks/results/{tune,ablate}.json.
+only, with positive rationales, with negative ones, with both, and measures each in PyTorch. ``experts`` tunes the starter
+and the starter upcycled to four experts in every other layer with equal data and steps, and tells the experts' loads. All
+resume where they were stopped; ``tune`` and ``ablate`` take two to five minutes per seed and arm on two cores. Results:
+benchmarks/results/{tune,ablate,experts}.json.
 """
 
 from __future__ import annotations
@@ -62,15 +66,16 @@ def measure(path: str, label: str, data: Path, out: Path) -> dict[str, object]:
     }
 
 
-def trained(arm: str, seed: int, out: Path) -> Path:
+def trained(arm: str, seed: int, out: Path, base: str = "starter") -> Path:
     """The merged model of one arm and seed."""
+    run = out / (f"{arm}-{seed}" if base == "starter" else f"{Path(base).name}-{seed}")
     settings = [
-        f"name={arm}-{seed}",
+        f"name={run.name}",
+        f"backbone.model={base}",
         f"train.seed={seed}",
         f"data.scenes.seed={100 + seed}",
         f"data.scenes.rationales={arm}",
     ]
-    run = out / f"{arm}-{seed}"
     adapter = stages.train(load_recipe("starter/reverie", settings), run)
     merged = run / "merged"
     return merged if merged.is_dir() else stages.merge(adapter, merged)
@@ -101,6 +106,21 @@ def ablate(out: Path, seeds: list[int]) -> dict[str, object]:
     return {"columns": columns}
 
 
+def experts(out: Path, seeds: list[int]) -> dict[str, object]:
+    data, base = heldout(out), out / "starter-4e"
+    if not base.is_dir():
+        stages.upcycle("starter", base)
+    columns: dict[str, list[dict[str, object]]] = {"starter": [measure("starter", "starter", data, out)]}
+    loads = {}
+    for seed in seeds:
+        dense, sparse = trained("both", seed, out), trained("both", seed, out, str(base))
+        columns.setdefault("tuned", []).append(measure(str(dense), f"tuned-{seed}", data, out))
+        columns.setdefault("tuned with experts", []).append(measure(str(sparse), f"experts-{seed}", data, out))
+        log = (sparse.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        loads[f"seed {seed}"] = json.loads(log[-1])["experts"]
+    return {"columns": columns, "experts": loads}
+
+
 def table(columns: dict[str, list[dict[str, object]]]) -> str:
     """Markdown: mean over seeds, with the standard deviation where there are several."""
     rows = ["| | " + " | ".join(SHOWN.values()) + " |", "|---|" + "---|" * len(SHOWN)]
@@ -114,13 +134,16 @@ def table(columns: dict[str, list[dict[str, object]]]) -> str:
     return "\n".join(rows)
 
 
+WHAT = {"tune": tune, "ablate": ablate, "experts": experts}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("tune", "ablate"))
+    parser.add_argument("what", choices=tuple(WHAT))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     chosen = parser.parse_args()
-    result = (tune if chosen.what == "tune" else ablate)(chosen.out, chosen.seeds)
+    result = WHAT[chosen.what](chosen.out, chosen.seeds)
     result |= {"seeds": chosen.seeds, "versions": stages.versions(), "recipe": "starter/reverie"}
     RESULTS.mkdir(exist_ok=True)
     write_text(RESULTS / f"{chosen.what}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
