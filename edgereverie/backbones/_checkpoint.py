@@ -126,7 +126,9 @@ def _safetensors(file: Path) -> dict[str, Stored]:
     except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackboneError(f"{file}: not a safetensors file, or cut short ({error}).", hint=_AGAIN) from None
     if (size := file.stat().st_size) < end:
-        raise BackboneError(f"{file}: the weights are cut short: {size:,} bytes, its header tells of {end:,}.", hint=_AGAIN)
+        raise BackboneError(
+            f"{file}: the weights are damaged or cut short: {size:,} bytes, its header tells of {end:,}.", hint=_AGAIN
+        )
 
     mapped = _Mapped(file)
     return {

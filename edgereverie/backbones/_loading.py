@@ -76,7 +76,7 @@ def fitting(folder: ModelFolder, model: nn.Module | None = None) -> dict[str, St
         raise BackboneError(f"{folder.path}: shapes disagree: {_first(told, len(other))}.", hint=_hint_for(other))
     if missing:
         raise BackboneError(
-            f"{folder.path}: {len(missing)} tensors of the model are missing from its files: "
+            f"{folder.path}: config and weights disagree: {len(missing)} tensors of the model are missing from its files: "
             f"{_first(missing, len(missing))}.",
             hint=_HINTS["tower"] if all(name.startswith("model.vision_tower.") for name in missing) else _HINTS["whole"],
         )
