@@ -92,9 +92,9 @@ def existence(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
 
 
 def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
-    """Eight conversations of one round: three questions of existence, three details, two captions."""
-    asked = [ask_exists(scene, rng, tempting=0.5) for _ in range(3)]
-    asked += [ask_detail(scene, rng, absent=0.2) for _ in range(3)]
+    """Eight conversations of one round: four questions of existence, two details, two captions."""
+    asked = [ask_exists(scene, rng, tempting=0.5) for _ in range(4)]
+    asked += [ask_detail(scene, rng, absent=0.2) for _ in range(2)]
     pairs = [(ask.question, ask.answer) for ask in asked] + [wording.describe(scene.things, rng)[1:] for _ in range(2)]
     yield from _alone(scene, image, pairs, rng, "scenes-balanced")
 
