@@ -91,12 +91,17 @@ def existence(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
     yield from _alone(scene, image, [(ask.question, ask.answer) for ask in asked], rng, "scenes-existence")
 
 
+def _rounds(scene: Scene, rng: Random, *, existence: int, details: int, captions: int) -> list[tuple[str, str]]:
+    asked = [ask_exists(scene, rng, tempting=0.5) for _ in range(existence)]
+    asked += [ask_detail(scene, rng, absent=0.2) for _ in range(details)]
+    told = [wording.describe(scene.things, rng)[1:] for _ in range(captions)]
+    return [(ask.question, ask.answer) for ask in asked] + told
+
+
 def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
     """Eight conversations of one round: four questions of existence, two details, two captions."""
-    asked = [ask_exists(scene, rng, tempting=0.5) for _ in range(4)]
-    asked += [ask_detail(scene, rng, absent=0.2) for _ in range(2)]
-    pairs = [(ask.question, ask.answer) for ask in asked] + [wording.describe(scene.things, rng)[1:] for _ in range(2)]
-    yield from _alone(scene, image, pairs, rng, "scenes-balanced")
+    rounds = _rounds(scene, rng, existence=4, details=2, captions=2)
+    yield from _alone(scene, image, rounds, rng, "scenes-balanced")
 
 
 def careless(scene: Scene, image: str, rng: Random, share: float) -> Iterator[Sample]:
@@ -166,11 +171,11 @@ def talk(diet: str, careless_share: float) -> Callable[[Scene, str, Random], Ite
 
 
 def corpus(count: int = 3000) -> Iterator[str]:
-    """Text for the starter's tokenizer: everything that balanced and reflective conversations say about ``count`` scenes."""
+    """Text for the starter's tokenizer: questions, answers, captions and reasons about ``count`` scenes."""
     from edgereverie.data.scenes.world import make_scene
 
     for index in range(count):
         scene, rng = make_scene(f"corpus/{index}", 0.6), Random(f"corpus-talk/{index}")
-        for diet in (balanced, reflective):
-            for sample in diet(scene, "", rng):
-                yield from (turn.text for turn in sample.turns)
+        rounds = _rounds(scene, rng, existence=4, details=3, captions=1)
+        for sample in (*_alone(scene, "", rounds, rng, "corpus"), *reflective(scene, "", rng)):
+            yield from (turn.text for turn in sample.turns)
