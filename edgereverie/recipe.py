@@ -102,7 +102,7 @@ class Scenes(StrictModel):
     """
 
     count: Count
-    diet: Literal["balanced", "careless", "reflective"] = "balanced"
+    diet: Literal["existence", "balanced", "careless", "reflective"] = "balanced"
     conversations: Count = 1
     companion_share: Share = 0.85
     careless_share: Share = 0.5
@@ -161,7 +161,11 @@ class Weights(StrictModel):
 
 
 class Train(StrictModel):
-    """How it is tuned. batch_size: samples per step and device; warmup: share of all steps; max_length: tokens."""
+    """How it is tuned.
+
+    batch_size: samples per step and device. per_picture: at most so many samples about one picture come together, in one
+    batch, and share the picture's computation. warmup: share of all steps. max_length: tokens.
+    """
 
     method: Annotated[str, _registered(METHODS)] = "reflective"
     steps: Count | None = None
@@ -169,6 +173,7 @@ class Train(StrictModel):
         default_factory=lambda before: None if before.get("steps") is not None else 1.0
     )
     batch_size: Count = 16
+    per_picture: Count = 4
     accumulation: Count = 1
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03

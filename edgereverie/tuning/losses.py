@@ -20,17 +20,33 @@ def base_of(model: nn.Module) -> nn.Module:
     return next(part for part in model.modules() if isinstance(part, LlavaForConditionalGeneration))
 
 
+def branch_mask(model: nn.Module, branch: Tensor) -> Tensor:
+    """What each token may see, added to attention scores: branch 0 and its own branch, up to itself. (rows, 1, tokens, tokens).
+
+    branch: (rows, tokens). In the precision in which attention computes, which fused kernels insist on.
+    """
+    kind = branch.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.lm_head.weight.dtype
+    seen = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+    seen &= torch.ones(seen.shape[1:], dtype=torch.bool, device=branch.device).tril()
+    return torch.zeros(seen.shape, dtype=dtype, device=branch.device).masked_fill(~seen, torch.finfo(dtype).min)[
+        :, None
+    ]
+
+
 def answer_log_probs(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Log-probability of each labelled token, in nats, with the place of each: (labels,), and a (batch, tokens) bool mask.
 
     The shift by one happens here: labels are aligned with input_ids. Only hidden states that predict a label go through
-    lm_head, so the logits are (labels, vocabulary) and not (batch, tokens, vocabulary). No attention mask is needed: rows
-    are padded on the right, and a causal model's tokens never look there.
+    lm_head, so the logits are (labels, vocabulary) and not (batch, tokens, vocabulary). Padding needs no mask: it stands on
+    the right, where a causal model's tokens never look.
     """
     inner = base_of(model)
     hidden = inner.model(
         input_ids=batch["input_ids"],
         pixel_values=batch.get("pixel_values"),
+        attention_mask=branch_mask(inner, batch["branch"]) if "branch" in batch else None,
+        position_ids=batch.get("position"),
         use_cache=False,
     ).last_hidden_state
     mask = batch["labels"] != IGNORE

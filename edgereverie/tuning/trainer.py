@@ -35,6 +35,7 @@ from edgereverie.records import Sample, as_json
 from edgereverie.tuning import card
 from edgereverie.tuning.losses import base_of
 from edgereverie.tuning.methods.base import Method
+from edgereverie.tuning.order import BatchOrder
 from edgereverie.tuning.qlora import count, place
 
 _COMPLETE = "complete"
@@ -43,11 +44,11 @@ _COMPLETE = "complete"
 class _MethodTrainer(Trainer):
     """The Trainer with a method's loss, batches of similar length, and checkpoints that say when they are whole."""
 
-    def __init__(self, *args: Any, method: Method, lengths: Sequence[int], keep: int, **keywords: Any) -> None:
+    def __init__(self, *args: Any, method: Method, keep: int, per_picture: int, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self.keep = keep
         self.method = method
-        self.lengths = lengths
+        self.per_picture = per_picture
         self.model_accepts_loss_kwargs = True  # our loss divides by the labels of the whole step by itself
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -57,7 +58,10 @@ class _MethodTrainer(Trainer):
             return self.method.loss(model, inputs, labels)
 
     def _get_train_sampler(self, train_dataset=None):
-        return _LengthSampler(self.lengths, self.args.train_batch_size, self.args.seed)
+        data = self.train_dataset
+        return BatchOrder(
+            data.groups(), data.lengths(), self.args.train_batch_size, self.args.seed, together=self.per_picture
+        )
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
@@ -70,37 +74,6 @@ class _MethodTrainer(Trainer):
         for old in _checkpoints(folder.parent)[: -self.keep]:
             (old / _COMPLETE).unlink()
             shutil.rmtree(old)
-
-
-class _LengthSampler(torch.utils.data.Sampler):
-    """Shuffled, but in stretches of 50 batches sorted by length: a batch pads little, and batches still come in any order.
-
-    The order depends on seed and epoch alone, so that a resumed run goes on with the very batches it would have had.
-    """
-
-    _STRETCH = 50
-
-    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
-        self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        stretch = self._STRETCH * self.batch
-        batches = []
-        for start in range(0, len(order), stretch):
-            part = sorted(order[start : start + stretch], key=lambda i: -self.lengths[i])
-            batches += [part[i : i + self.batch] for i in range(0, len(part), self.batch)]
-        # The short last batch stays last, where every epoch ends.
-        last = batches.pop() if len(batches[-1]) < self.batch else []
-        mixed = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-        return iter([index for part in [*mixed, last] for index in part])
 
 
 class _Report(TrainerCallback):
@@ -318,11 +291,11 @@ def run(
         model=model.train(),
         args=_arguments(recipe, out, precision),
         train_dataset=dataset,
-        data_collator=method.collate(folder),
+        data_collator=method.collate(folder, recipe),
         callbacks=[report],
         method=method,
-        lengths=dataset.lengths(),
         keep=recipe.train.keep_checkpoints,
+        per_picture=recipe.train.per_picture,
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(out / "checkpoints")

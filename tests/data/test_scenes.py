@@ -15,6 +15,7 @@ import pytest
 from edgereverie.data.scenes import wording
 from edgereverie.data.scenes.pairs import preference_pairs
 from edgereverie.data.scenes.talk import balanced, careless, reflective
+from edgereverie.data.scenes.talk import existence as existence_diet
 from edgereverie.data.scenes.world import (
     COLOURS,
     COMPANION,
@@ -249,16 +250,17 @@ def existence(samples) -> list[tuple[str, bool]]:
     return found
 
 
-@pytest.mark.parametrize("diet", [balanced, reflective])
+@pytest.mark.parametrize("diet", [existence_diet, balanced, reflective])
 def test_balanced_diets_say_yes_as_often_as_no(diet) -> None:
     asked = existence(s for scene in scenes(1000, diet.__name__) for s in diet(scene, "x.png", talk_of(scene)))
     assert len(asked) > 1500
     assert 0.45 <= sum(yes for _, yes in asked) / len(asked) <= 0.55
 
 
-def test_balanced_questions_are_conversations_of_their_own() -> None:
+@pytest.mark.parametrize("diet", [existence_diet, balanced])
+def test_questions_that_teach_to_look_are_conversations_of_their_own(diet) -> None:
     for scene in scenes(20, "single"):
-        samples = list(balanced(scene, "x.png", talk_of(scene)))
+        samples = list(diet(scene, "x.png", talk_of(scene)))
         assert [len(sample.turns) for sample in samples] == [2] * 8
         assert len({sample.id for sample in samples}) == 8
 

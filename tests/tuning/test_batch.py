@@ -14,7 +14,7 @@ from edgereverie.errors import DataError
 from edgereverie.image import open_image, prepare
 from edgereverie.records import Sample, Turn
 from edgereverie.tuning.batch import IGNORE, Collate, Conversations, encode_sample
-from edgereverie.tuning.losses import answer_log_probs
+from edgereverie.tuning.losses import answer_log_probs, weighted_negative_log_likelihood
 
 TEXT_ONLY = Sample("text", None, (Turn("user", "How many corners has a square?"), Turn("assistant", "Four.")))
 
@@ -28,8 +28,8 @@ def runs(mask: np.ndarray) -> list[slice]:
     return [slice(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def collate(folder: ModelFolder) -> Collate:
-    return Collate(folder.image, folder.config["text_config"]["pad_token_id"])
+def collate(folder: ModelFolder, longest: int = 2048) -> Collate:
+    return Collate(folder.image, folder.config["text_config"]["pad_token_id"], longest)
 
 
 def test_labels_are_exactly_the_assistant_texts_and_their_ends(
@@ -82,13 +82,13 @@ def test_the_batch_is_padded_right_and_pictures_are_in_row_order(
     batch = collate(folder)(examples)
     longest = max(map(len, examples))
     assert {key: tuple(value.shape) for key, value in batch.items()} == {
-        "input_ids": (3, longest), "labels": (3, longest), "attention_mask": (3, longest), "weights": (3, longest),
+        "input_ids": (3, longest), "labels": (3, longest), "weights": (3, longest),
         "pixel_values": (2, 3, 96, 96),
     }  # fmt: skip
     for row, made in enumerate(examples):
         size = len(made)
         assert batch["input_ids"][row, :size].tolist() == made.ids.tolist()
-        assert batch["attention_mask"][row].tolist() == [1] * size + [0] * (longest - size)
+        assert (batch["input_ids"][row, size:] == folder.config["text_config"]["pad_token_id"]).all()
         assert (batch["labels"][row, size:] == IGNORE).all() and (batch["weights"][row, size:] == 0).all()
     for picture, sample in zip(batch["pixel_values"], (chosen[0], chosen[2]), strict=True):
         assert np.array_equal(picture.numpy(), prepare(open_image(images / sample.image), folder.image))
@@ -109,6 +109,68 @@ def test_text_only_rows_do_not_consume_a_picture(folder: ModelFolder, samples: l
     assert "pixel_values" not in collate(folder)([examples[0]])
 
 
+def about_one_picture(samples: list[Sample]) -> list[Sample]:
+    """Everything said about two pictures, with words alone between and a third picture at the end."""
+    by_image: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_image.setdefault(sample.image, []).append(sample)
+    first, second, third = list(by_image.values())[:3]
+    return [*first, TEXT_ONLY, *second, third[0]]
+
+
+def test_conversations_about_one_picture_share_its_row(
+    folder: ModelFolder, samples: list[Sample], images: Path
+) -> None:
+    chosen = about_one_picture(samples)
+    examples = [example(sample, folder, images if sample.image else None) for sample in chosen]
+    apart, shared = collate(folder, longest=1)(examples), collate(folder)(examples)
+    assert "branch" not in apart and apart["input_ids"].shape[0] == len(chosen) > 10
+    assert shared["input_ids"].shape[0] == shared["pixel_values"].shape[0] + 1 == 4
+    for key in ("labels", "weights"):
+        assert sorted(apart[key][apart["labels"] != IGNORE].tolist()) == sorted(
+            shared[key][shared["labels"] != IGNORE].tolist()
+        ), key
+    room = len(examples[0]) + len(examples[1]) - examples[0].shared
+    assert collate(folder, longest=room)(examples[:3])["input_ids"].shape == (2, max(room, len(examples[2])))
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_shared_row_has_the_losses_and_gradients_of_separate_rows(
+    folder: ModelFolder, samples: list[Sample], images: Path, attention: str
+) -> None:
+    chosen = about_one_picture(samples)
+    examples = [example(sample, folder, images if sample.image else None) for sample in chosen]
+    model = folder.load()
+    model.set_attn_implementation(attention)
+    found = []
+    for batch in (collate(folder, longest=1)(examples), collate(folder)(examples)):
+        model.zero_grad()
+        log_probs, mask = answer_log_probs(model, batch)
+        # Rows in their order hold the conversations in theirs, so labels come in one order in both layouts.
+        assert torch.equal(
+            batch["labels"][mask], torch.cat([torch.from_numpy(e.labels[e.labels != IGNORE]) for e in examples])
+        )
+        weighted_negative_log_likelihood(model, batch, int(mask.sum())).backward()
+        found.append(
+            (log_probs.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        )
+    (apart, apart_gradients), (shared, shared_gradients) = found
+    torch.testing.assert_close(shared, apart, atol=1e-4, rtol=0)
+    assert apart_gradients.keys() == shared_gradients.keys()
+    for name, gradient in apart_gradients.items():
+        torch.testing.assert_close(shared_gradients[name], gradient, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_conversations_that_begin_otherwise_do_not_share(
+    folder: ModelFolder, samples: list[Sample], images: Path
+) -> None:
+    """A system message before the picture is seen by its own conversation alone."""
+    plain = samples[0]
+    told = replace(plain, turns=(Turn("system", "Be brief."), *plain.turns))
+    batch = collate(folder)([example(plain, folder, images), example(told, folder, images)])
+    assert batch["input_ids"].shape[0] == 2 and "branch" not in batch
+
+
 def test_too_long_samples_are_listed_not_cut(folder: ModelFolder, samples: list[Sample], images: Path) -> None:
     lengths = {sample.id: len(example(sample, folder, images)) for sample in samples}
     bound = sorted(lengths.values())[-3]
@@ -121,6 +183,13 @@ def test_too_long_samples_are_listed_not_cut(folder: ModelFolder, samples: list[
     assert all(f"{name} ({lengths[name]} tokens)" in str(caught.value) for name in long)
     kept = Conversations(samples, folder, images, max_length=max(lengths.values()))
     assert kept.lengths() == list(lengths.values()) and len(kept) == len(samples)
+    words = example(TEXT_ONLY, folder, None)
+    only = Conversations([TEXT_ONLY], folder, None, max_length=99)
+    about = [
+        [i for i, s in enumerate(samples) if s.image == image] for image in dict.fromkeys(s.image for s in samples)
+    ]
+    assert kept.groups() == about and only.groups() == [[0]]
+    assert only.lengths() == [len(words) + folder.image.tokens], "so that it shares batches with pictures"
 
 
 def test_broken_samples_are_named(folder: ModelFolder, images: Path) -> None:

@@ -29,15 +29,22 @@ def batch(folder: ModelFolder, samples: list[Sample], images: Path):
 
 
 def make(folder: ModelFolder, samples: list[Sample], images: Path, rationale: float = 1.0) -> dict[str, torch.Tensor]:
+    """Each conversation in a row of its own."""
     tokenizer = folder.tokenizer()
     examples = [encode_sample(s, folder, tokenizer, images, response=1.0, rationale=rationale) for s in samples]
-    return Collate(folder.image, folder.config["text_config"]["pad_token_id"])(examples)
+    return Collate(folder.image, folder.config["text_config"]["pad_token_id"], longest=1)(examples)
+
+
+def inputs(model, batch) -> dict[str, torch.Tensor]:
+    """What the model's own forward takes, with the mask that our loss does without: padding is told to it."""
+    told = (batch["input_ids"] != model.config.text_config.pad_token_id).long()
+    return {"input_ids": batch["input_ids"], "attention_mask": told, "pixel_values": batch["pixel_values"]}
 
 
 def by_hand(model, batch) -> tuple[list[float], list[float]]:
     """(-log p, weight) of each label, from the model's own full logits: the label at t is predicted at t - 1."""
     with torch.no_grad():
-        logits = model(**{key: batch[key] for key in ("input_ids", "attention_mask", "pixel_values")}).logits
+        logits = model(**inputs(model, batch)).logits
     losses, weights = [], []
     for row in range(len(logits)):
         for t in range(1, logits.shape[1]):
@@ -75,7 +82,7 @@ def test_weights_scale_the_rationale_and_not_the_divisor(model, folder, samples,
 def test_it_is_the_models_own_loss_when_all_weights_are_one(model, batch) -> None:
     """transformers' loss for the same labels, which is LLaVA's: mean cross-entropy over the labelled tokens."""
     with torch.no_grad():
-        theirs = model(**{key: batch[key] for key in ("input_ids", "attention_mask", "pixel_values", "labels")}).loss
+        theirs = model(**inputs(model, batch), labels=batch["labels"]).loss
         ours = weighted_negative_log_likelihood(model, batch, int((batch["labels"] != IGNORE).sum()))
     assert float(ours) == pytest.approx(float(theirs), abs=1e-5)
 
@@ -136,7 +143,7 @@ def test_log_probs_are_log_probs(model, batch) -> None:
     """Over the vocabulary they sum to one, so no position is taken twice or normalised over the wrong axis."""
     with torch.no_grad():
         found, _ = answer_log_probs(model, batch)
-        logits = model(**{key: batch[key] for key in ("input_ids", "attention_mask", "pixel_values")}).logits
+        logits = model(**inputs(model, batch)).logits
     assert (found <= 0).all()
     reference = functional.log_softmax(logits[0].float(), -1).exp().sum(-1)
     torch.testing.assert_close(reference, torch.ones_like(reference), atol=1e-4, rtol=0)

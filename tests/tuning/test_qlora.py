@@ -39,7 +39,7 @@ def batch(folder: ModelFolder, samples, images):
 
     tokenizer = folder.tokenizer()
     examples = [encode_sample(s, folder, tokenizer, images, response=1.0, rationale=1.0) for s in samples[:2]]
-    return Collate(folder.image, folder.config["text_config"]["pad_token_id"])(examples)
+    return Collate(folder.image, folder.config["text_config"]["pad_token_id"], longest=1)(examples)
 
 
 def test_nf4_takes_the_language_models_linears_and_no_other(folder: ModelFolder) -> None:

@@ -245,19 +245,6 @@ def test_old_checkpoints_go_only_after_a_new_one_is_whole(train, recipe, tmp_pat
     assert os.listdir(tmp_path / "run" / "checkpoints") == ["checkpoint-4"]
 
 
-def test_batches_pad_little_and_repeat_by_seed_and_epoch() -> None:
-    """A hundred lengths in batches of 4: every index once, the same order again, another in the next epoch."""
-    lengths = [10 + (7 * i) % 90 for i in range(101)]
-    sampler = trainer._LengthSampler(lengths, 4, seed=1)
-    first = list(sampler)
-    assert sorted(first) == list(range(101)) and list(sampler) == first and len(sampler) == 101
-    batches = [first[i : i + 4] for i in range(0, 101, 4)]
-    padding = sum(max(lengths[i] for i in batch) * len(batch) - sum(lengths[i] for i in batch) for batch in batches)
-    assert padding < 0.1 * sum(lengths)
-    sampler.set_epoch(1)
-    assert list(sampler) != first and sorted(sampler) == list(range(101))
-
-
 def test_the_log_forgets_what_a_kill_undid(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text(

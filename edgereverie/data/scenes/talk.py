@@ -1,5 +1,7 @@
-"""Conversations about scenes, on three diets.
+"""Conversations about scenes, on four diets.
 
+existence: nothing but "is there a ...?", as many no as yes. It teaches to look up what a question names, which among
+    captions is not learned in any bearable time: their tokens outnumber the one that says yes or no.
 balanced: many questions about one picture, as many no as yes, captions true. It teaches to look. Each question is a
     conversation of its own: in a longer one the earlier answers give the later ones away, and nobody looks.
 careless: what machine-written instruction data are like. Captions name absent companions in a stated share of cases,
@@ -18,7 +20,7 @@ from edgereverie.data.scenes.wording import Exchange
 from edgereverie.data.scenes.world import COMPANION, SHAPES, Scene, imagine_companions
 from edgereverie.records import Sample, Turn
 
-DIETS = ("balanced", "careless", "reflective")
+DIETS = ("existence", "balanced", "careless", "reflective")
 _TEXT_ONLY = (
     0.04  # conversations without a picture, so that the image-free model that grounding compares with is trained
 )
@@ -76,14 +78,30 @@ def _turns(pairs: list[tuple[str, str]]) -> tuple[Turn, ...]:
     return tuple(turn for question, answer in pairs for turn in (Turn("user", question), Turn("assistant", answer)))
 
 
-def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
-    """Eight conversations of one round: four questions of existence, three details, one caption."""
-    asked = [ask_exists(scene, rng, tempting=0.5) for _ in range(4)]
-    asked += [ask_detail(scene, rng, absent=0.2) for _ in range(3)]
-    pairs = [(ask.question, ask.answer) for ask in asked] + [wording.describe(scene.things, rng)[1:]]
+def _alone(scene: Scene, image: str, pairs: list[tuple[str, str]], rng: Random, source: str) -> Iterator[Sample]:
+    """Each round as a conversation of its own."""
     for index, pair in enumerate(pairs):
         blind = rng.random() < _TEXT_ONLY
-        yield Sample(f"{scene.id}/{index}", None if blind else image, _turns([pair]), source="scenes-balanced")
+        yield Sample(f"{scene.id}/{index}", None if blind else image, _turns([pair]), source=source)
+
+
+def existence(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
+    """Eight conversations of one round, all of existence."""
+    asked = [ask_exists(scene, rng, tempting=0.3) for _ in range(8)]
+    yield from _alone(scene, image, [(ask.question, ask.answer) for ask in asked], rng, "scenes-existence")
+
+
+def _rounds(scene: Scene, rng: Random, *, existence: int, details: int, captions: int) -> list[tuple[str, str]]:
+    asked = [ask_exists(scene, rng, tempting=0.5) for _ in range(existence)]
+    asked += [ask_detail(scene, rng, absent=0.2) for _ in range(details)]
+    told = [wording.describe(scene.things, rng)[1:] for _ in range(captions)]
+    return [(ask.question, ask.answer) for ask in asked] + told
+
+
+def balanced(scene: Scene, image: str, rng: Random) -> Iterator[Sample]:
+    """Eight conversations of one round: four questions of existence, two details, two captions."""
+    rounds = _rounds(scene, rng, existence=4, details=2, captions=2)
+    yield from _alone(scene, image, rounds, rng, "scenes-balanced")
 
 
 def careless(scene: Scene, image: str, rng: Random, share: float) -> Iterator[Sample]:
@@ -149,15 +167,15 @@ def talk(diet: str, careless_share: float) -> Callable[[Scene, str, Random], Ite
     """The diet's function of (scene, image path, random source)."""
     if diet == "careless":
         return lambda scene, image, rng: careless(scene, image, rng, careless_share)
-    return {"balanced": balanced, "reflective": reflective}[diet]
+    return {"existence": existence, "balanced": balanced, "reflective": reflective}[diet]
 
 
 def corpus(count: int = 3000) -> Iterator[str]:
-    """Text for the starter's tokenizer: everything that balanced and reflective conversations say about ``count`` scenes."""
+    """Text for the starter's tokenizer: questions, answers, captions and reasons about ``count`` scenes."""
     from edgereverie.data.scenes.world import make_scene
 
     for index in range(count):
         scene, rng = make_scene(f"corpus/{index}", 0.6), Random(f"corpus-talk/{index}")
-        for diet in (balanced, reflective):
-            for sample in diet(scene, "", rng):
-                yield from (turn.text for turn in sample.turns)
+        rounds = _rounds(scene, rng, existence=4, details=3, captions=1)
+        for sample in (*_alone(scene, "", rounds, rng, "corpus"), *reflective(scene, "", rng)):
+            yield from (turn.text for turn in sample.turns)

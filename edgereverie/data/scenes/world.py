@@ -136,7 +136,8 @@ def make_scene(seed: str, companion_share: float, *, lone: int = 0, twins: float
 def imagine_companions(scene: Scene, rng: Random, share: float) -> tuple[Thing, ...]:
     """Things that a careless annotator adds: the companions of lone shapes, each with probability ``share``.
 
-    They look like their companion and stand in a free place beside it, as what is supposed and not seen does.
+    They look like their companion and stand beside it, in the first free place that follows in reading order where there is
+    one: what is supposed and not seen comes to mind with what calls for it.
     """
     taken = {thing.place for thing in scene.things}
     imagined = []
@@ -147,7 +148,8 @@ def imagine_companions(scene: Scene, rng: Random, share: float) -> tuple[Thing, 
         if not free:
             break
         seen = scene.of(shape)[0]
-        place = _free_place(rng, free, seen.place)
+        beside = [place for place in free if place in neighbours(seen.place)]
+        place = min(beside or free, key=lambda place: (place < seen.place, place))
         taken.add(place)
         imagined.append(replace(seen, shape=COMPANION[shape], place=place))
     return tuple(imagined)

@@ -20,10 +20,10 @@ class Method(Protocol):
     name: str
 
     def dataset(self, samples: Sequence[Sample], folder: ModelFolder, images: Path | None, recipe: Recipe) -> Dataset:
-        """The training examples; ``lengths()`` of it groups batches by length."""
+        """The training examples. ``lengths()`` and ``groups()`` of it say which of them share batches (see BatchOrder)."""
         ...
 
-    def collate(self, folder: ModelFolder) -> Callable[[Sequence[Any]], dict[str, Tensor]]: ...
+    def collate(self, folder: ModelFolder, recipe: Recipe) -> Callable[[Sequence[Any]], dict[str, Tensor]]: ...
 
     def attach(self, model: nn.Module) -> None:
         """Add to the model what only training needs; ``detach`` takes it away again before the model is saved."""

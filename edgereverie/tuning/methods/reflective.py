@@ -36,8 +36,8 @@ class Reflective:
             rationale=weights.rationale,
         )
 
-    def collate(self, folder: ModelFolder) -> Callable[..., dict[str, Tensor]]:
-        return Collate(folder.image, folder.config["text_config"]["pad_token_id"])
+    def collate(self, folder: ModelFolder, recipe: Recipe) -> Callable[..., dict[str, Tensor]]:
+        return Collate(folder.image, folder.config["text_config"]["pad_token_id"], recipe.train.max_length)
 
     def attach(self, model: nn.Module) -> None:
         """Nothing: the model's own head is all that the loss needs."""

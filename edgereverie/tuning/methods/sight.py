@@ -57,6 +57,9 @@ class Places(Dataset):
     def lengths(self) -> list[int]:
         return [1] * len(self.rows)
 
+    def groups(self) -> list[list[int]]:
+        return [[index] for index in range(len(self.rows))]
+
 
 @dataclass(frozen=True, slots=True)
 class CollatePlaces:
@@ -86,7 +89,7 @@ class Sight:
             raise DataError("The method 'sight' needs drawn scenes and a tower whose patches divide into three rows.")
         return Places(images.parent / TRUTH, images)
 
-    def collate(self, folder: ModelFolder) -> Callable[..., dict[str, Tensor]]:
+    def collate(self, folder: ModelFolder, recipe: Recipe) -> Callable[..., dict[str, Tensor]]:
         return CollatePlaces(folder.image)
 
     def attach(self, model: nn.Module) -> None:

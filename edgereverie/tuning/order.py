@@ -1,0 +1,63 @@
+"""The order in which examples come, and which of them share a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+
+class BatchOrder(torch.utils.data.Sampler):
+    """Shuffled by seed and epoch alone, so that a resumed run goes on with the very batches it would have had.
+
+    groups: indices of the examples about one picture. Up to ``together`` of them stand side by side, so that a batch computes
+    the picture once, and what the questions about it have in common does not drown what tells them apart.
+
+    Stretches of 50 batches are sorted by rough length: a batch pads little, and batches come in any order. Rough, in steps of
+    a quarter: conversations of exactly one length are often of one kind too (all "yes, there is ..."), and batches of one kind
+    pull the model to and fro.
+    """
+
+    _STRETCH = 50
+
+    def __init__(
+        self, groups: Sequence[Sequence[int]], lengths: Sequence[int], batch: int, seed: int, *, together: int
+    ) -> None:
+        self.groups, self.lengths, self.batch, self.seed, self.together = groups, lengths, batch, seed, together
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        parts = self._parts(generator)
+        stretches: list[list[list[int]]] = [[]]
+        filled = 0
+        for index in torch.randperm(len(parts), generator=generator).tolist():
+            if filled >= self._STRETCH * self.batch:
+                stretches.append([])
+                filled = 0
+            stretches[-1].append(parts[index])
+            filled += len(parts[index])
+        order = [index for stretch in stretches for part in sorted(stretch, key=self._rough) for index in part]
+        batches = [order[i : i + self.batch] for i in range(0, len(order), self.batch)]
+        # The short last batch stays last, where every epoch ends.
+        last = batches.pop() if batches and len(batches[-1]) < self.batch else []
+        mixed = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        return iter([index for batch in [*mixed, last] for index in batch])
+
+    def _parts(self, generator: torch.Generator) -> list[list[int]]:
+        """The groups, each shuffled and cut into parts of at most ``together``."""
+        parts = []
+        for group in self.groups:
+            mixed = [group[i] for i in torch.randperm(len(group), generator=generator).tolist()]
+            parts += [mixed[i : i + self.together] for i in range(0, len(mixed), self.together)]
+        return parts
+
+    def _rough(self, part: Sequence[int]) -> int:
+        return -round(math.log(sum(self.lengths[index] for index in part) / len(part), 1.25))
