@@ -132,7 +132,9 @@ def _safetensors(file: Path) -> dict[str, Stored]:
 
     mapped = _Mapped(file)
     return {
-        name: Stored(tuple(entry["shape"]), _DTYPES.get(entry["dtype"], entry["dtype"]), file, partial(mapped.get, name))
+        name: Stored(
+            tuple(entry["shape"]), _DTYPES.get(entry["dtype"], entry["dtype"]), file, partial(mapped.get, name)
+        )
         for name, entry in header.items()
     }
 

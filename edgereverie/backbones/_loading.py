@@ -78,7 +78,9 @@ def fitting(folder: ModelFolder, model: nn.Module | None = None) -> dict[str, St
         raise BackboneError(
             f"{folder.path}: config and weights disagree: {len(missing)} tensors of the model are missing from its files: "
             f"{_first(missing, len(missing))}.",
-            hint=_HINTS["tower"] if all(name.startswith("model.vision_tower.") for name in missing) else _HINTS["whole"],
+            hint=_HINTS["tower"]
+            if all(name.startswith("model.vision_tower.") for name in missing)
+            else _HINTS["whole"],
         )
     if unknown or extra:
         found = sorted([*unknown.items(), *extra.items()])
@@ -138,7 +140,8 @@ def load(folder: ModelFolder, dtype: str, quantization: str) -> nn.Module:
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise BackboneError(
-            f"{folder.path}: the weights do not load ({error}).", hint="config.json and the weights must be of one model."
+            f"{folder.path}: the weights do not load ({error}).",
+            hint="config.json and the weights must be of one model.",
         ) from None
     wrong = {kind: sorted(map(str, names)) for kind, names in info.items() if names and kind != "skipped_pp_keys"}
     if wrong:

@@ -128,7 +128,9 @@ def from_sentencepiece(path: Path) -> Tokenizer:
     ids = {piece.text: index for index, piece in enumerate(pieces)}
     unknown = next((piece.text for piece in pieces if piece.kind == _UNKNOWN), None)
     tokenizer = Tokenizer(
-        models.BPE(vocab=ids, merges=_merges_by_score(pieces, ids), unk_token=unknown, fuse_unk=True, byte_fallback=True)
+        models.BPE(
+            vocab=ids, merges=_merges_by_score(pieces, ids), unk_token=unknown, fuse_unk=True, byte_fallback=True
+        )
     )
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence(
@@ -149,7 +151,9 @@ def _merges_by_score(pieces: list[_Piece], ids: Mapping[str, int]) -> list[tuple
         if piece.kind != _NORMAL:
             continue
         halves = ((piece.text[:cut], piece.text[cut:]) for cut in range(1, len(piece.text)))
-        known = sorted((pair for pair in halves if pair[0] in ids and pair[1] in ids), key=lambda p: (ids[p[0]], ids[p[1]]))
+        known = sorted(
+            (pair for pair in halves if pair[0] in ids and pair[1] in ids), key=lambda p: (ids[p[0]], ids[p[1]])
+        )
         merges += [(piece.score, len(left), len(right), (left, right)) for left, right in known]
     merges.sort(key=lambda merge: merge[:3], reverse=True)
     return [pair for *_, pair in merges]

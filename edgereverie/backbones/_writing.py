@@ -49,7 +49,9 @@ def _tokenizer_settings(tokenizer: Tokenizer, chat: str) -> dict[str, Any]:
         "unk_token": "<unk>",
         "pad_token": "<|endoftext|>",
     }
-    known = {name: token for name, token in settings.items() if name == "tokenizer_class" or tokenizer.token_to_id(token)}
+    known = {
+        name: token for name, token in settings.items() if name == "tokenizer_class" or tokenizer.token_to_id(token)
+    }
     return known | {"clean_up_tokenization_spaces": False, "chat_template": template.jinja, "chat_format": chat}
 
 

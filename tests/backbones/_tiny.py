@@ -160,7 +160,8 @@ def write_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, A
 
     folder.mkdir(parents=True)
     write_json(
-        folder / "config.json", {"model_type": "clip", "text_config": {}, "vision_config": dict(config), "projection_dim": 32}
+        folder / "config.json",
+        {"model_type": "clip", "text_config": {}, "vision_config": dict(config), "projection_dim": 32},
     )
     write_json(
         folder / "preprocessor_config.json",
@@ -184,7 +185,9 @@ def logits(model: Any, image_token: int, seed: int = 0, vocabulary: int = 300, p
         return model(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels).logits
 
 
-def write_huggingface(folder: Path, model: Any, names: Mapping[str, str], tokenizer: str, **shown: Any) -> dict[str, Any]:
+def write_huggingface(
+    folder: Path, model: Any, names: Mapping[str, str], tokenizer: str, **shown: Any
+) -> dict[str, Any]:
     """A folder in transformers' layout; the tensors as they are written. names: our prefixes and the published ones."""
     folder.mkdir(parents=True)
     config = model.config.to_dict()

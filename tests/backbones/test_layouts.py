@@ -74,9 +74,7 @@ def phi3(tiny: ModuleType, tmp_path: Path) -> tuple[Path, Any, dict[str, Any]]:
     tiny.write_weights(folder, tensors, "safetensors")
     # The tower's folder says what the tower is; its weights here are others, and must not be taken.
     wrong = tiny.make_llava(tiny.PHI3, PHI3_IMAGE, seed=9)
-    tiny.write_tower(
-        tmp_path / "clip-vit-tiny-patch14-28", tiny.TOWER, tiny.split_tower(tiny.original_names(wrong))[1]
-    )
+    tiny.write_tower(tmp_path / "clip-vit-tiny-patch14-28", tiny.TOWER, tiny.split_tower(tiny.original_names(wrong))[1])
     return folder, model, tensors
 
 
@@ -296,7 +294,9 @@ def test_llava_hf_7b_config_as_published(tiny: ModuleType, tmp_path: Path) -> No
     rest = [(f"▁x{i}", -1000.0 - i, 1) for i in range(32000 - PIECES)]
     (tmp_path / "tokenizer.model").write_bytes(tiny.model_proto(tiny.pieces() + rest))
     added = {"32000": {"content": "<image>", "special": True}, "32001": {"content": "<pad>", "special": True}}
-    tiny.write_json(tmp_path / "tokenizer_config.json", {"added_tokens_decoder": added, "tokenizer_class": "LlamaTokenizer"})
+    tiny.write_json(
+        tmp_path / "tokenizer_config.json", {"added_tokens_decoder": added, "tokenizer_class": "LlamaTokenizer"}
+    )
     names = {"language_model.lm_head.weight": "none", "vision_tower.vision_model.post_layernorm.bias": "none"}
     tiny.write_json(tmp_path / "model.safetensors.index.json", {"weight_map": names})
     folder = open_folder(tmp_path)

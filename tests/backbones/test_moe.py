@@ -70,7 +70,9 @@ def test_inference_drops_nothing_even_where_all_want_the_same_expert() -> None:
 
 
 @pytest.mark.parametrize("top_k", [1, 2])
-@pytest.mark.parametrize(("tokens", "experts", "factor"), [(40, 4, 1.5), (40, 4, 0.5), (37, 8, 0.4), (5, 2, 0.2), (1, 4, 1)])
+@pytest.mark.parametrize(
+    ("tokens", "experts", "factor"), [(40, 4, 1.5), (40, 4, 0.5), (37, 8, 0.4), (5, 2, 0.2), (1, 4, 1)]
+)
 def test_training_drops_as_published(top_k: int, tokens: int, experts: int, factor: float) -> None:
     torch.manual_seed(tokens)
     logits = torch.randn(tokens, experts) * 2

@@ -232,7 +232,9 @@ class DenseGather(nn.Module):
     def expert(self, x: Tensor, prefix: str) -> Tensor:
         w = {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
         if self.base == "stablelm":
-            return (functional.silu(x @ w["gate_proj.weight"].T) * (x @ w["up_proj.weight"].T)) @ w["down_proj.weight"].T
+            return (functional.silu(x @ w["gate_proj.weight"].T) * (x @ w["up_proj.weight"].T)) @ w[
+                "down_proj.weight"
+            ].T
         if self.base == "phi":
             inner = functional.gelu(x @ w["fc1.weight"].T + w["fc1.bias"], approximate="tanh")
             return inner @ w["fc2.weight"].T + w["fc2.bias"]
@@ -264,7 +266,9 @@ def qwen(published: Published, x: Tensor) -> Tensor:
 
     for index in range(LAYERS):
         block = f"transformer.h.{index}."
-        mixed = rms_norm(x, t[block + "ln_1.weight"]) @ t[block + "attn.c_attn.weight"].T + t[block + "attn.c_attn.bias"]
+        mixed = (
+            rms_norm(x, t[block + "ln_1.weight"]) @ t[block + "attn.c_attn.weight"].T + t[block + "attn.c_attn.bias"]
+        )
         q, k, v = (part.view(length, HEADS, size).transpose(0, 1) for part in mixed.split(HIDDEN, -1))
         scores = turned(q) @ turned(k).transpose(1, 2) / math.sqrt(size)
         scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -math.inf)
@@ -285,7 +289,9 @@ def llama_like(published: Published, x: Tensor) -> Tensor:
         lm = PhiForCausalLM(PhiConfig(**sizes, partial_rotary_factor=0.5))
     for index, layer in enumerate(lm.model.layers):
         layer.mlp = DenseGather(published, f"model.layers.{index}.mlp.")
-    own = {n: t for n, t in published.tensors.items() if not any(p in n for p in (".mlp.", "image_tower", "mm_projector"))}
+    own = {
+        n: t for n, t in published.tensors.items() if not any(p in n for p in (".mlp.", "image_tower", "mm_projector"))
+    }
     lm.load_state_dict(own)
     return lm.eval()(inputs_embeds=x[None]).logits[0]
 
@@ -397,7 +403,7 @@ def test_it_is_trained_and_asked_like_any_other(base: str, tower: str, tmp_path:
     draw_scene(make_scene("x", 0.5)).save(picture)
     sample = Sample("1", picture.name, (Turn("user", "Is there a ring?"), Turn("assistant", "No, there is none.")))
     example = encode_sample(sample, folder, tokenizer, tmp_path, response=1.0, rationale=1.0)
-    batch = Collate(folder.image, folder.config["text_config"]["pad_token_id"])([example, example])
+    batch = Collate(folder.image, folder.config["text_config"]["pad_token_id"], longest=1)([example, example])
     learned = batch["labels"][0][batch["labels"][0] != -100].tolist()
     assert tokenizer.decode(learned, skip_special_tokens=False) == " No, there is none.<|endoftext|>"
     assert int((batch["input_ids"][0] == folder.config["image_token_index"]).sum()) == TOKENS[tower]
@@ -479,7 +485,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "a shard is cut short": (
         lambda p: (p / "model-00002-of-00002.safetensors").write_bytes(
             (p / "model-00002-of-00002.safetensors").read_bytes()[:-100]),
-        "model-00002-of-00002.safetensors: the weights are cut short", "download"),
+        "model-00002-of-00002.safetensors: the weights are damaged or cut short", "download"),
     "layers beyond the model": (
         lambda p: edit_config(p, moe=MOE | {"moe_layers_idx": [0, 4]}), r"config.json.*moe_layers_idx \[0, 4\].*0 to 3",
         "config"),

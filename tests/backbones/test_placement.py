@@ -46,7 +46,9 @@ def write_original(tiny: ModuleType, parent: Path, text: dict[str, Any], model_t
 
 
 @pytest.fixture(scope="module", params=list(LINEARS))
-def published(request: pytest.FixtureRequest, tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def published(
+    request: pytest.FixtureRequest, tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
     parent, kind = tmp_path_factory.mktemp(request.param), request.param
     if kind == "llava15":
         text = wide(tiny.LLAMA) | {"vocab_size": tiny.PIECES, "max_position_embeddings": 1024}
@@ -78,7 +80,9 @@ def test_four_bit_is_the_language_model_and_nothing_else(published: tuple[str, P
     inside = {f"model.language_model.{name}" for name in linears(model.model.language_model)}
     assert len(inside) == 2 * LINEARS[published[0]]
     assert four_bit(model) == inside
-    assert {"lm_head", "model.multi_modal_projector.linear_1", "model.multi_modal_projector.linear_2"} <= linears(model) - inside
+    assert {"lm_head", "model.multi_modal_projector.linear_1", "model.multi_modal_projector.linear_2"} <= linears(
+        model
+    ) - inside
     assert len(linears(model) - inside) == 3 * 6 + 2 + 1  # the tower's three layers of six
 
 
@@ -129,7 +133,9 @@ def test_a_trained_projector_leaves_the_reference_alone(tiny: ModuleType, folder
     """With the adapter switched off, a step on the projector has changed nothing; with it on, it has."""
     from edgereverie.tuning import qlora
 
-    model = qlora.place(folder.load("fp32", "none"), Train(lora=LORA, parts={"projector": mode}), folder.backbone).train()
+    model = qlora.place(
+        folder.load("fp32", "none"), Train(lora=LORA, parts={"projector": mode}), folder.backbone
+    ).train()
     image = folder.config["image_token_index"]
     with model.disable_adapter():
         before = tiny.logits(model, image)

@@ -122,9 +122,7 @@ def ranks_of(corpus: str, merges: int) -> dict[bytes, int]:
 def tiktoken_ids(text: str, ranks: dict[bytes, int]) -> list[int]:
     """tiktoken's own loop (src/lib.rs, byte_pair_merge): a whole word if it is known, else the lowest rank first."""
     regex = pytest.importorskip("regex")
-    pattern = (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    )
+    pattern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     ids = []
     for word in regex.findall(pattern, text):
         parts = [word.encode()[i : i + 1] for i in range(len(word.encode()))]
@@ -142,7 +140,9 @@ def tiktoken_ids(text: str, ranks: dict[bytes, int]) -> list[int]:
 
 
 @pytest.fixture(scope="module", params=["arcade100k", "qwen"])
-def tiktoken_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[bytes, int]]:
+def tiktoken_folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[bytes, int]]:
     out, ranks = tmp_path_factory.mktemp("tiktoken"), ranks_of(CORPUS, 90)
     lines = [base64.b64encode(token) + b" " + str(rank).encode() for token, rank in ranks.items()]
     (out / f"{request.param}.tiktoken").write_bytes(b"\n".join(lines) + b"\n")

@@ -36,16 +36,14 @@ def sentences() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+def tiny(untrained, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     """The starter's architecture with random weights, none of them at a value that would hide a mistake.
 
     Freshly initialised norms are all 1 and biases all 0: exchanged or forgotten, nobody would notice.
     """
-    from edgereverie.backbones import starter
-
     out = tmp_path_factory.mktemp("models") / "tiny"
     out.mkdir()
-    folder = starter.build(out, SENTENCES * 30, seed=3)
+    folder = open_folder(untrained(out, SENTENCES * 30, 3))
     model = folder.load()
     torch.manual_seed(4)
     with torch.no_grad():

@@ -21,16 +21,14 @@ CORPUS = [
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_folder(untrained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained starter. Its output layer is scaled up, so that its choices are far apart for every precision."""
     pytest.importorskip("transformers")
     from safetensors.torch import load_file, save_file
 
-    from edgereverie.backbones.starter import build
-
     out = tmp_path_factory.mktemp("models") / "random"
     out.mkdir()
-    build(out, CORPUS, seed=7)
+    untrained(out, CORPUS, 7)
     weights = load_file(out / "model.safetensors")
     name = next(key for key in weights if key.endswith("lm_head.weight"))
     weights[name] = weights[name] * 4

@@ -38,7 +38,7 @@ def experts(folder: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> Mo
 def batch(folder: ModelFolder, samples: list[Sample], images: Path) -> dict[str, torch.Tensor]:
     tokenizer = folder.tokenizer()
     examples = [encode_sample(s, folder, tokenizer, images, response=1.0, rationale=1.0) for s in samples[:3]]
-    return Collate(folder.image, folder.config["text_config"]["pad_token_id"])(examples)
+    return Collate(folder.image, folder.config["text_config"]["pad_token_id"], longest=1)(examples)
 
 
 def labels(batch: dict[str, torch.Tensor]) -> int:

@@ -100,7 +100,9 @@ def describe(
     padded = rows if image_token < rows else -(-(rows + 1) // _ROWS) * _ROWS
     image = image_spec(tower, config)
     return Described(
-        config=llava_config(text | {"model_type": family.text_type, "vocab_size": padded}, tower, config, image, image_token),
+        config=llava_config(
+            text | {"model_type": family.text_type, "vocab_size": padded}, tower, config, image, image_token
+        ),
         image=image,
         chat=family.chat,
         tokenizer=tokenizer,
