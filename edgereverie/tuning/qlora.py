@@ -33,6 +33,7 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
     """
     parts = train.parts
     model.requires_grad_(False)
+    _keep_unpacked(model)
     whole = [
         name
         for name, mode in (("vision_tower", parts.vision_tower), ("multi_modal_projector", parts.projector))
@@ -56,6 +57,15 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
     if hasattr(model, "sight_head"):
         model.sight_head.requires_grad_(True)
     return model
+
+
+def _keep_unpacked(model: nn.Module) -> None:
+    """Let no 4-bit linear be packed for inference. On CPUs with AVX512-BF16, bitsandbytes (0.50) does so at the first pass in
+    eval mode without a gradient, which a reference is, for good; no gradient passes such a linear any more, in silence.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _adapted(model: nn.Module, train: Train, pattern: str, whole: list[str]) -> nn.Module:
