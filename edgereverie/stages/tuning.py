@@ -38,7 +38,7 @@ def train(recipe: Recipe, out: Path | None = None, *, resume: bool = True, force
     method = METHODS.get(recipe.train.method)
     out.mkdir(parents=True, exist_ok=True)
     records, images, counted = training_records(recipe, method.kind, out)
-    folder = _base(recipe, out)
+    folder = base_folder(recipe, out)
     for name in ("adapter", "model"):
         if (out / name).is_dir():
             trainer.require_same_run(out, recipe, records)
@@ -48,7 +48,8 @@ def train(recipe: Recipe, out: Path | None = None, *, resume: bool = True, force
     return trainer.run(recipe, method, folder, records, images, out, console=console, counts=as_json(counted))
 
 
-def _base(recipe: Recipe, out: Path) -> ModelFolder:
+def base_folder(recipe: Recipe, out: Path) -> ModelFolder:
+    """The folder of the model that a recipe tunes; an untrained starter is made in ``out``."""
     if recipe.backbone.model != "starter:untrained":
         return model_folder(recipe.backbone.model, revision=recipe.backbone.revision)
     from edgereverie.backbones import starter

@@ -235,7 +235,7 @@ def _written(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _precision(recipe: Recipe) -> str:
+def precision_of(recipe: Recipe) -> str:
     """auto: bf16 where the processor multiplies in it, fp16 on older cards, fp32 on other CPUs."""
     if recipe.train.precision != "auto":
         return recipe.train.precision
@@ -297,7 +297,7 @@ def run(
     dataset = method.dataset(samples, folder, images, recipe)
     require_same_run(out, recipe, samples)
     recipe.dump(out / "recipe.yaml")
-    precision = _precision(recipe)
+    precision = precision_of(recipe)
     torch.manual_seed(recipe.train.seed)
     # A trainable base is kept in 32 bit under autocast; a frozen one in the precision it computes in.
     whole = "full" in (recipe.train.parts.language_model, recipe.train.parts.vision_tower)
