@@ -12,7 +12,6 @@ from edgereverie.errors import MissingPackage, RecipeError
 from edgereverie.registry import METHODS
 from edgereverie.stages._console import console
 from edgereverie.stages.data import training_records
-from edgereverie.stages.tuning import base_folder
 
 if TYPE_CHECKING:
     from edgereverie.recipe import Recipe
@@ -36,6 +35,8 @@ def plan(recipe: Recipe, cards: Sequence[int] = ()) -> Plan:
         raise RecipeError(
             f"No card of {unknown[0]} GB is known.", hint=f"Name one of {', '.join(map(str, planning.CARDS))}."
         )
+    from edgereverie.stages.tuning import base_folder
+
     trainer.quiet()
     method = METHODS.get(recipe.train.method)
     with ExitStack() as stack:
@@ -61,6 +62,21 @@ def _fewer_scenes(recipe: Recipe) -> tuple[Recipe, float]:
         return recipe, 1.0
     few = recipe.data.model_copy(update={"scenes": scenes.model_copy(update={"count": _SCENES})})
     return recipe.model_copy(update={"data": few}), scenes.count / _SCENES
+
+
+def said(found: Plan) -> str:
+    """The first machine's verdict in a sentence."""
+    verdict = found.verdicts[0]
+    peak, room = verdict.estimate.peak / 2**30, verdict.machine.room / 2**30
+    fits = f"planned: {peak:.2f} GB at the peak on {verdict.machine.name}"
+    if verdict.fits:
+        return f"{fits}."
+    from edgereverie.tuning.plan import settings
+
+    change = " ".join(f"--set {one}" for one in settings(verdict.changes or {}))
+    return f"{fits}, where {room:.2f} GB are left. " + (
+        f"It would fit with {change}" if change else "Nothing known fits."
+    )
 
 
 def told(found: Plan) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgereverie.bundle import new_folder
-from edgereverie.errors import MissingPackage, TrainError
+from edgereverie.bundle import new_folder, write_text
+from edgereverie.errors import EdgeReverieError, MissingPackage, TrainError
 from edgereverie.records import as_json
 from edgereverie.registry import METHODS
 from edgereverie.stages._console import console
@@ -45,7 +47,29 @@ def train(recipe: Recipe, out: Path | None = None, *, resume: bool = True, force
             return out / name
     told = f"{len(records):,} {method.kind}, {recipe.backbone.model}, {recipe.train.method}"
     console.print(f"train {recipe.name}: {told}")
+    if not (out / "plan.json").is_file() and not (out / "checkpoints").is_dir():
+        _note_plan(out, recipe, folder, records, images)
     return trainer.run(recipe, method, folder, records, images, out, console=console, counts=as_json(counted))
+
+
+def _note_plan(out: Path, recipe: Recipe, folder: ModelFolder, records: Sequence[Any], images: Path | None) -> None:
+    """Write what the run will take into plan.json, and say so. A plan is advice: without one the run begins all the same."""
+    from edgereverie.stages.planning import said, told
+    from edgereverie.tuning.plan import Planner, this_machine
+    from edgereverie.tuning.trainer import precision_of
+
+    method = METHODS.get(recipe.train.method)
+    try:
+        with console.status("plan"):
+            machine = this_machine(precision_of(recipe), folder.config["text_config"]["hidden_size"])
+            found = Planner(recipe, method, folder, records, images).plan([machine])
+    except EdgeReverieError:
+        raise  # broken data are not the plan's matter
+    except Exception as error:
+        console.print(f"  no plan: {type(error).__name__}: {error}")
+        return
+    write_text(out / "plan.json", json.dumps(told(found), indent=2) + "\n")
+    console.print(f"  {said(found)}")
 
 
 def base_folder(recipe: Recipe, out: Path) -> ModelFolder:

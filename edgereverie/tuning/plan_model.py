@@ -72,8 +72,8 @@ def hollow(folder: ModelFolder, recipe: Recipe, method: Method, *, precision: st
         model.enable_input_require_grads()
     image, inner = folder.config["image_token_index"], base_of(model).model
     # transformers counts the places of image tokens, which fake ids do not tell.
-    inner.get_placeholder_mask = lambda ids, inputs_embeds, image_features: (
-        (ids == image)[..., None].expand_as(inputs_embeds)
+    inner.get_placeholder_mask = lambda ids, inputs_embeds, image_features: (ids == image)[..., None].expand_as(
+        inputs_embeds
     )
     return model.train()
 

@@ -2,7 +2,10 @@
 
 runs/<name>/
     recipe.yaml      the resolved recipe        run.json    fingerprints of recipe and data, counts
-    log.jsonl        loss and rate per step, and where there are experts, how many tokens each of them was given
+    log.jsonl        loss, rate, speed and memory per logged step, what a method watches, notices of what goes wrong, and
+                     where there are experts, how many tokens each of them was given
+    report.html      the run on one page; curves/ holds its curves as PNG where matplotlib is installed
+    tensorboard/     the same figures as events, where tensorboard is installed
     checkpoints/     to resume from; each is trusted only when its ``complete`` file is there
     adapter/         the result, in peft's own format (or model/, when whole parts were trained without an adapter)
 """
@@ -15,8 +18,9 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +37,11 @@ from edgereverie.bundle import new_folder, write_text
 from edgereverie.errors import TrainError
 from edgereverie.recipe import Recipe
 from edgereverie.records import PreferencePair, Sample, as_json
-from edgereverie.tuning import card
-from edgereverie.tuning.losses import base_of
+from edgereverie.tuning import card, run_report
 from edgereverie.tuning.methods.base import Method, Start
 from edgereverie.tuning.order import BatchOrder
 from edgereverie.tuning.qlora import count, place
+from edgereverie.tuning.watch import Watch as _Report
 
 _COMPLETE = "complete"
 
@@ -61,8 +65,11 @@ class _MethodTrainer(Trainer):
         # accelerate casts inside model.forward only, and a method's loss calls the model's parts.
         with self.accelerator.autocast():
             loss, figures = self.method.loss(model, inputs, num_items_in_batch, self.recipe)
-        self.report.watch(figures)
+        self.report.watch(inputs, figures)
         return loss
+
+    def log(self, logs, start_time=None):
+        super().log(logs | self.report.figures() if "loss" in logs else logs, start_time)
 
     def _get_train_sampler(self, train_dataset=None):
         data = self.train_dataset
@@ -88,62 +95,6 @@ class _MethodTrainer(Trainer):
             shutil.rmtree(old)
 
 
-class _Report(TrainerCallback):
-    """Progress bar, log.jsonl, and a stop when the loss is no number."""
-
-    def __init__(self, log: Path, console: Console, title: str) -> None:
-        self.log = log
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self.task = self.progress.add_task(title, total=None, loss="-")
-        self.figures: dict[str, list[torch.Tensor]] = {}
-
-    def watch(self, figures: Mapping[str, torch.Tensor]) -> None:
-        """Keep a batch's figures for the next line of the log, which tells their means."""
-        for name, value in figures.items():
-            self.figures.setdefault(name, []).append(value.detach())
-
-    def on_train_begin(self, args, state, control, **_):
-        self.progress.update(self.task, total=state.max_steps, completed=state.global_step)
-        _drop_after(self.log, state.global_step)
-        self.progress.start()
-
-    def on_step_end(self, args, state, control, **_):
-        self.progress.update(self.task, completed=state.global_step)
-
-    def on_log(self, args, state, control, logs=None, model=None, **_):
-        if not logs or "loss" not in logs:
-            return
-        loss = float(logs["loss"])
-        self.progress.update(self.task, loss=f"{loss:.3f}")
-        entry = {
-            "step": state.global_step,
-            "loss": loss,
-            "learning_rate": logs.get("learning_rate"),
-            "grad_norm": logs.get("grad_norm"),
-        }
-        entry |= {name: float(torch.stack(values).mean()) for name, values in self.figures.items()}
-        self.figures.clear()
-        if hasattr(inner := base_of(model), "expert_load"):
-            entry["experts"] = inner.expert_load()
-        with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            raise TrainError(
-                f"The loss became {loss} at step {state.global_step}.",
-                hint="Lower train.learning_rate, or use bf16 or fp32 instead of fp16.",
-            )
-
-    def on_train_end(self, args, state, control, **_):
-        self.progress.stop()
-
-
 @contextmanager
 def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(
@@ -151,21 +102,6 @@ def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     ) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _drop_after(log: Path, step: int) -> None:
-    """Log lines after ``step`` belong to work that a kill undid; a torn last line goes too."""
-    if not log.is_file():
-        return
-    kept = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if entry["step"] <= step:
-            kept.append(line)
-    write_text(log, "".join(line + "\n" for line in kept))
 
 
 def _flush(path: Path) -> None:
@@ -195,6 +131,16 @@ def require_same_run(out: Path, recipe: Recipe, samples: Sequence[Sample | Prefe
             f"{out} holds a run with another {' and other '.join(changed)}; it cannot go on with this.",
             hint="Give the run another name or --out, or start it again with --force.",
         )
+
+
+def tensorboard(folder: Path) -> TrainerCallback | None:
+    """Writes the log as TensorBoard events, where that package is installed."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    return TensorBoardCallback(SummaryWriter(log_dir=str(folder)))
 
 
 def quiet() -> None:
@@ -326,12 +272,19 @@ def run(
         report=report,
     )
     trainer.remove_callback(PrinterCallback)
+    if (board := tensorboard(out / "tensorboard")) is not None:
+        trainer.add_callback(board)
     checkpoint = last_checkpoint(out / "checkpoints")
+    tell = partial(run_report.write, out, recipe, card.sources(samples), counts)
     try:
         if checkpoint is not None and _is_last(checkpoint):
             trainer._load_from_checkpoint(str(checkpoint))
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except TrainError:
+        with suppress(OSError):  # the error itself is what has to be told
+            tell()
+        raise
     finally:
         report.progress.stop()  # also after Ctrl-C: it gives the terminal its cursor back
         transformers_logging.set_verbosity(verbosity)
@@ -344,5 +297,7 @@ def run(
             model.save_pretrained(beside, save_embedding_layers=False)
         else:
             save_folder(model.to(torch.float16), folder, beside)  # in 16 bits, as models are published
-        card.write(beside, recipe, counts, numbers, out / "log.jsonl")
+        card.write(beside, recipe, counts, numbers, out / "log.jsonl", samples)
+    with _written(out / "report.html"):
+        tell()
     return result
