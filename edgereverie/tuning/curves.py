@@ -97,12 +97,12 @@ def axis(low: float, high: float) -> tuple[float, float]:
     ((0.0, 8.0), (-0.5, 1.5), (-3.2, 0.0))
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
+    if high - low < 1e-300:
         return 0.0, 1.0
     quarter = _rounded(high - low) / 4
     while (below := math.ceil(-low / quarter - 1e-9)) + math.ceil(high / quarter - 1e-9) > 4:
         quarter = _rounded(4.01 * quarter) / 4
-    return round(-below * quarter, 12) + 0.0, round((4 - below) * quarter, 12)
+    return 0.0 - below * quarter, (4 - below) * quarter
 
 
 def _rounded(value: float) -> float:
