@@ -23,9 +23,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the last checkpoint.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished run.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved recipe, count its data and plan its memory.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print recipe, counts of data and a plan.")] = False,
 ) -> None:
     """Tune an adapter as a recipe says.
 

@@ -112,7 +112,8 @@ def _namer(folder: ModelFolder, batch: Mapping[str, Any]) -> Callable[[Tensor], 
 
     def name(tensor: Tensor) -> str:
         shape = tensor.shape
-        if tensor.ndim and shape[-1] == vocabulary:
+        # Other linears may be as wide, but theirs are of all tokens.
+        if tensor.ndim == 2 and shape[-1] == vocabulary and shape[0] not in {rows * tokens for rows, tokens in shapes}:
             return LOGITS
         if tensor.ndim >= 3 and shape[-1] == shape[-2]:
             for rows, tokens in shapes:
