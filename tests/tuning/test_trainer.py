@@ -13,7 +13,7 @@ import pytest
 from edgereverie.bundle import sha256_of
 from edgereverie.errors import TrainError
 from edgereverie.recipe import load_recipe
-from edgereverie.tuning import trainer
+from edgereverie.tuning import trainer, watch
 from edgereverie.tuning.methods.reflective import METHOD
 
 # One interpreter, one child for each moment: the imports are paid once, and each child dies by a real SIGKILL.
@@ -27,7 +27,7 @@ from rich.console import Console
 from edgereverie.backbones.base import open_folder
 from edgereverie.data.jsonl import read_samples
 from edgereverie.recipe import load_recipe
-from edgereverie.tuning import trainer
+from edgereverie.tuning import trainer, watch
 from edgereverie.tuning.methods.reflective import METHOD
 from peft import PeftModel
 
@@ -251,9 +251,9 @@ def test_the_log_forgets_what_a_kill_undid(tmp_path: Path) -> None:
     log.write_text(
         '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n{"step": 3, "loss": 1.2}\n{"st', encoding="utf-8"
     )
-    trainer._drop_after(log, 2)
+    watch._drop_after(log, 2)
     assert [entry["step"] for entry in lines(tmp_path)] == [1, 2]
-    trainer._drop_after(tmp_path / "none.jsonl", 2)
+    watch._drop_after(tmp_path / "none.jsonl", 2)
     assert not (tmp_path / "none.jsonl").exists()
 
 
