@@ -6,8 +6,7 @@ image tokens, each trained for three steps by the stage that ``edgereverie train
 Every case runs in processes of its own. ``resident`` is the process's peak (VmHWM), everything included: interpreter,
 libraries, what the C library keeps of freed blocks. ``allocated`` is what torch's CPU allocator held at most during the second
 step by the profiler's memory events, with the parameters, buffers and optimizer states that were there before it; the plan
-for that is its sum without interpreter and allocator. Result: benchmarks/results/memory.json. Takes some four minutes on
-one core.
+for that is its sum without interpreter and allocator. Result: benchmarks/results/memory.json.
 """
 
 from __future__ import annotations
