@@ -30,7 +30,7 @@ from edgereverie import stages
 from edgereverie.bundle import write_text
 from edgereverie.recipe import Recipe
 from edgereverie.records import ImageSpec, PreferencePair, Sample, Turn
-from edgereverie.stages.benching import Speed, alone, measure, peak_bytes, some_of
+from edgereverie.stages.benching import Speed, alone, measure, some_of
 
 RESULTS = Path(__file__).parent / "results"
 IMAGE = ImageSpec(size=336, patch=14, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28), fit="pad")
@@ -194,7 +194,7 @@ def trl(kind: str, model: Path, records: list[Any], images: Path, out: Path, cho
     from transformers.utils.logging import set_verbosity_error
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-    from edgereverie.tuning.trainer import Stopwatch
+    from edgereverie.tuning.watch import Stopwatch, peak_bytes
 
     set_verbosity_error()
     processor = AutoProcessor.from_pretrained(model / "processor")

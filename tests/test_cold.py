@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "onnxruntime", "onnx", "llama_cpp", "gguf", "matplotlib")
 VERBS = (
     [], ["data"], ["data", "get"], ["data", "scenes"], ["data", "check"], ["data", "stats"], ["data", "preview"],
-    ["data", "mix"], ["data", "convert"], ["data", "generate"], ["train"], ["merge"], ["export"], ["ask"],
+    ["data", "mix"], ["data", "convert"], ["data", "generate"], ["plan"], ["train"], ["merge"], ["export"], ["ask"],
     ["chat"], ["eval"], ["bundle"], ["bundle", "check"], ["bundle", "show"], ["recipes"], ["recipes", "list"],
     ["recipes", "copy"], ["models"], ["demo"], ["doctor"],
 )  # fmt: skip

@@ -24,6 +24,7 @@ from edgereverie.cli import (
     export,
     merge,
     models,
+    plan,
     recipes,
     train,
     upcycle,
@@ -63,6 +64,7 @@ def _root(
 
 
 app.add_typer(data.app, name="data")
+app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("merge")(merge.merge)
 app.command("upcycle")(upcycle.upcycle)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgereverie.cli.console import Stopped, done
+from edgereverie.cli.plan import DOES_NOT_FIT, lines
+from edgereverie.errors import BackboneError, MissingPackage
 
 if TYPE_CHECKING:
     from edgereverie.recipe import Recipe
@@ -21,9 +23,12 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the last checkpoint.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and count its data.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Begin also where the plan says it will not fit.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print recipe, counts of data and a plan.")] = False,
 ) -> None:
     """Tune an adapter as a recipe says.
+
+    With --dry-run nothing is trained, and it leaves with 1 when the run would not fit this machine.
 
     Example: edgereverie train starter/reverie --set train.steps=50
     """
@@ -32,18 +37,32 @@ def train(
     loaded = load_recipe(recipe, settings or ())
     if dry_run:
         print(loaded.text(), end="")
-        print("\n".join(f"# {line}" for line in _counts(loaded)))
+        planned, fits = _planned(loaded)
+        print("\n".join(f"# {line}".rstrip() for line in [*_counts(loaded), *planned]))
+        if not fits:
+            raise typer.Exit(DOES_NOT_FIT)
         return
     from edgereverie import stages
 
     try:
-        result = stages.train(loaded, out, resume=resume, force=force)
+        result = stages.train(loaded, out, resume=resume, force=force, anyway=anyway)
     except KeyboardInterrupt:
         raise Stopped("Run the same command again: training goes on from the last checkpoint.") from None
     trained_in_full = result.name == "model"
     done(
         result, f"edgereverie export {result} --profile gguf-q8-0" if trained_in_full else f"edgereverie merge {result}"
     )
+
+
+def _planned(recipe: Recipe) -> tuple[list[str], bool]:
+    """The plan for this machine, and whether the run fits; why there is none where the model or a package is not here."""
+    from edgereverie import stages
+
+    try:
+        found = stages.plan(recipe)
+    except (BackboneError, MissingPackage) as error:
+        return [f"no plan: {error}"], True
+    return lines(found), all(verdict.fits for verdict in found.verdicts)
 
 
 def _counts(recipe: Recipe) -> list[str]:

@@ -21,6 +21,7 @@ from edgereverie.stages.demonstration import demo
 from edgereverie.stages.evaluation import artefact, evaluate, exhibits, run_benchmarks, versions
 from edgereverie.stages.exporting import export
 from edgereverie.stages.generating import TeacherAt, generate
+from edgereverie.stages.planning import plan
 from edgereverie.stages.ruling import generate_by_rules
 from edgereverie.stages.tuning import merge, train
 
@@ -46,6 +47,7 @@ __all__ = [
     "model_folder",
     "models",
     "open_model",
+    "plan",
     "preview_data",
     "run_benchmarks",
     "train",

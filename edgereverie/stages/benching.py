@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ def measure(
     try:
         from rich.console import Console
 
-        from edgereverie.tuning import trainer
+        from edgereverie.tuning import trainer, watch
     except ImportError as error:
         raise MissingPackage(error.name or "torch", "Training", "train") from None
     trainer.quiet()
@@ -99,10 +98,10 @@ def measure(
     recipe = recipe.model_copy(update={"train": train})
     method, folder = METHODS.get(train.method), model_folder(recipe.backbone.model, revision=recipe.backbone.revision)
     dataset = method.dataset(records, folder, images, recipe)
-    watch = trainer.Stopwatch()
+    times = watch.Stopwatch()
     trainer.run(
         recipe, method if settings["shared"] else _Apart(method), folder, records, images, out,
-        console=Console(quiet=True), counts={}, callbacks=[watch],
+        console=Console(quiet=True), counts={}, callbacks=[times],
     )  # fmt: skip
     shutil.rmtree(out)
     step = train.batch_size * train.accumulation
@@ -112,27 +111,15 @@ def measure(
             f"{len(records)} samples are one step of {step}, which only warms up.",
             hint="Give more data, or smaller batches.",
         )
-    first, later = watch.ends[steps - 1] - watch.ends[0], watch.ends[-1] - watch.ends[steps - 1]
+    first, later = times.ends[steps - 1] - times.ends[0], times.ends[-1] - times.ends[steps - 1]
     speed = (len(records) - step) / first
-    return Speed(way, speed, len(records) / later, speed * _tokens(dataset) / len(records), peak_bytes())
+    return Speed(way, speed, len(records) / later, speed * _tokens(dataset) / len(records), watch.peak_bytes())
 
 
 def _tokens(dataset: Any) -> int:
     """Of all conversations in full; a pair has two."""
     parts = ([item.chosen, item.rejected] if hasattr(item, "chosen") else [item] for item in dataset)
     return sum(len(part) for both in parts for part in both)
-
-
-def peak_bytes() -> int:
-    """The most that this process has held of the card's memory, or of the machine's where there is no card."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    import resource  # POSIX only
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 class _Apart:

@@ -59,7 +59,7 @@ def csr(recipe: Recipe, out: Path) -> Path:
         )
     items = prompts(samples, images, ask=settings.ask, most=settings.prompts, seed=recipe.data.seed)
     _require_same_run(out, recipe, samples)
-    start = tuning._base(recipe, out).path
+    start = tuning.base_folder(recipe, out).path
     models = [start]
     for number in range(1, settings.rounds + 1):
         folder = out / f"round-{number}"
@@ -80,12 +80,12 @@ def csr(recipe: Recipe, out: Path) -> Path:
 def _require_same_run(out: Path, recipe: Recipe, samples: Sequence[Any]) -> None:
     """As for every run, but that more rounds, and measuring them, may be asked for later."""
     try:
-        from edgereverie.tuning import trainer
+        from edgereverie.tuning import run_folder
     except ImportError as error:
         raise MissingPackage(error.name or "torch", "Training", "train") from None
     asked = recipe.train.csr.model_copy(update={"rounds": 1, "evaluate": False})
     one = recipe.model_copy(update={"train": recipe.train.model_copy(update={"csr": asked})})
-    trainer.require_same_run(out, one, samples)
+    run_folder.require_same_run(out, one, samples)
     recipe.dump(out / "recipe.yaml")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgereverie.bundle import new_folder
-from edgereverie.errors import MissingPackage, TrainError
+from edgereverie.bundle import new_folder, write_text
+from edgereverie.errors import EdgeReverieError, MissingPackage, TrainError
 from edgereverie.records import as_json
 from edgereverie.registry import METHODS
 from edgereverie.stages._console import console
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
     from edgereverie.recipe import Recipe
 
 
-def train(recipe: Recipe, out: Path | None = None, *, resume: bool = True, force: bool = False) -> Path:
+def train(
+    recipe: Recipe, out: Path | None = None, *, resume: bool = True, force: bool = False, anyway: bool = False
+) -> Path:
     """Run a recipe's training; the folder of its result: ``adapter``, or ``model`` when no adapter was trained or, in
     rounds (method csr), each round's was merged.
 
-    A stopped run goes on; a finished one is returned as it is. force: throw away what is there and start again.
+    A stopped run goes on; a finished one is returned as it is. force: throw away what is there and start again. anyway:
+    begin also where the plan says that the card's memory is too small; else that is a TrainError with what would fit.
     """
     out = out or Path("runs") / recipe.name
     if force and out.exists():
@@ -36,7 +41,7 @@ def train(recipe: Recipe, out: Path | None = None, *, resume: bool = True, force
 
         return csr(recipe, out)
     try:
-        from edgereverie.tuning import distributed, trainer
+        from edgereverie.tuning import distributed, run_folder, trainer
     except ImportError as error:
         raise MissingPackage(error.name or "torch", "Training", "train") from None
     trainer.quiet()
@@ -44,17 +49,45 @@ def train(recipe: Recipe, out: Path | None = None, *, resume: bool = True, force
     out.mkdir(parents=True, exist_ok=True)
     with distributed.main_first():
         records, images, counted = training_records(recipe, method.kind, out)
-        folder = _base(recipe, out)
+        folder = base_folder(recipe, out)
     for name in ("adapter", "model"):
         if (out / name).is_dir():
-            trainer.require_same_run(out, recipe, records)
+            run_folder.require_same_run(out, recipe, records)
             return out / name
     told = f"{len(records):,} {method.kind}, {recipe.backbone.model}, {recipe.train.method}"
     console.print(f"train {recipe.name}: {told}")
+    if distributed.is_main() and not (out / "checkpoints").is_dir():
+        _plan(out, recipe, folder, records, images, anyway=anyway)
     return trainer.run(recipe, method, folder, records, images, out, console=console, counts=as_json(counted))
 
 
-def _base(recipe: Recipe, out: Path) -> ModelFolder:
+def _plan(
+    out: Path, recipe: Recipe, folder: ModelFolder, records: Sequence[Any], images: Path | None, *, anyway: bool
+) -> None:
+    """Write what the run will take into plan.json, and say so. Without a plan the run begins all the same."""
+    from edgereverie.stages.planning import said, told
+    from edgereverie.tuning.plan import Planner, this_machine
+    from edgereverie.tuning.trainer import precision_of
+
+    method = METHODS.get(recipe.train.method)
+    try:
+        with console.status("plan"):
+            machine = this_machine(precision_of(recipe), folder.config["text_config"]["hidden_size"])
+            found = Planner(recipe, method, folder, records, images).plan([machine])
+    except EdgeReverieError:
+        raise  # broken data are not the plan's matter
+    except Exception as error:
+        console.print(f"  no plan: {type(error).__name__}: {error}")
+        return
+    write_text(out / "plan.json", json.dumps(told(found), indent=2) + "\n")
+    # A computer short of memory swaps and gets there; a card does not.
+    if machine.cuda and not found.verdicts[0].fits and not anyway:
+        raise TrainError(said(found), hint="Change the recipe so, or begin all the same with --anyway.")
+    console.print(f"  {said(found)}")
+
+
+def base_folder(recipe: Recipe, out: Path) -> ModelFolder:
+    """The folder of the model that a recipe tunes; an untrained starter is made in ``out``."""
     if recipe.backbone.model != "starter:untrained":
         return model_folder(recipe.backbone.model, revision=recipe.backbone.revision)
     from edgereverie.backbones import starter

@@ -69,10 +69,10 @@ def choose_attention(part: nn.Module, tokens: int) -> None:
     """Make a language model or tower on a CPU attend in the way that is faster for rows of so many tokens.
 
     torch's fused attention wins only from some hundreds of tokens on in bf16, and from a hundred in 32 bits. Elsewhere
-    the model's own choice stays.
+    the model's own choice stays, also in a plan for a card, which goes through the card's model on the CPU.
     """
     weight = next(part.parameters())
-    if weight.device.type == "cpu":
+    if weight.device.type == "cpu" and not getattr(part, "stands_for_cuda", False):
         half = torch.is_autocast_enabled("cpu") or weight.dtype != torch.float32
         part.config._attn_implementation = "sdpa" if tokens >= (_FUSED_HALF if half else _FUSED) else "eager"
 

@@ -11,6 +11,7 @@ from torch import nn
 from edgereverie.backbones.base import Backbone
 from edgereverie.errors import MissingPackage, TrainError
 from edgereverie.recipe import Train
+from edgereverie.tuning.losses import base_of
 
 _TOWER_LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
@@ -33,6 +34,7 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
     """
     parts = train.parts
     model.requires_grad_(False)
+    _keep_unpacked(model)
     whole = [
         name
         for name, mode in (("vision_tower", parts.vision_tower), ("multi_modal_projector", parts.projector))
@@ -56,6 +58,15 @@ def place(model: nn.Module, train: Train, backbone: Backbone) -> nn.Module:
     if hasattr(model, "sight_head"):
         model.sight_head.requires_grad_(True)
     return model
+
+
+def _keep_unpacked(model: nn.Module) -> None:
+    """Let no 4-bit linear be packed for inference. On CPUs with AVX512-BF16, bitsandbytes (0.50) does so at the first pass in
+    eval mode without a gradient, which a reference is, for good; no gradient passes such a linear any more, in silence.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _adapted(model: nn.Module, train: Train, pattern: str, whole: list[str]) -> nn.Module:
@@ -95,6 +106,18 @@ def _assert_placed(adapted: nn.Module, pattern: str, whole: list[str]) -> None:
         named = ".lora_" in inside and re.fullmatch(pattern, module)
         if not named and not any(f"{part}.modules_to_save" in inside for part in whole):
             raise TrainError(f"The adapter reached {name}, which the recipe does not name.")
+
+
+def checkpoint_layers(model: nn.Module) -> None:
+    """Keep only what goes into each layer, and compute the rest again for the gradient.
+
+    transformers would also make the outputs of all embeddings ask for gradients, the tower's among them, so that a frozen
+    tower kept all its activations and went through a backward pass for nothing. Only checkpoints of the older, re-entrant
+    kind need that.
+    """
+    inner = base_of(model)
+    inner.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    inner.disable_input_require_grads()
 
 
 def count(model: nn.Module) -> Trainable:

@@ -2,22 +2,22 @@
 
 runs/<name>/
     recipe.yaml      the resolved recipe        run.json    fingerprints of recipe and data, counts
-    log.jsonl        loss and rate per step, and where there are experts, how many tokens each of them was given
+    log.jsonl        loss, rate, speed and memory per logged step, what a method watches, notices of what goes wrong, and
+                     where there are experts, how many tokens each of them was given
+    report.html      the run on one page; curves/ holds its curves as PNG where matplotlib is installed
+    tensorboard/     the same figures as events, where tensorboard is installed
     checkpoints/     to resume from; each is trusted only when its ``complete`` file is there
     adapter/         the result, in peft's own format (or model/, when whole parts were trained without an adapter)
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ import torch
 from peft import PeftModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
@@ -33,23 +32,30 @@ from edgereverie.backbones.base import ModelFolder, device, save_folder
 from edgereverie.bundle import new_folder, write_text
 from edgereverie.errors import TrainError
 from edgereverie.recipe import Recipe
-from edgereverie.records import PreferencePair, Sample, as_json
-from edgereverie.tuning import card, distributed
+from edgereverie.records import PreferencePair, Sample
+from edgereverie.tuning import card, distributed, run_report
 from edgereverie.tuning.batch import keeping
 from edgereverie.tuning.features import Pictures, pictures
-from edgereverie.tuning.losses import base_of
 from edgereverie.tuning.methods.base import Method, Start
 from edgereverie.tuning.order import BatchOrder
-from edgereverie.tuning.qlora import count, place
-
-_COMPLETE = "complete"
+from edgereverie.tuning.qlora import checkpoint_layers, count, place
+from edgereverie.tuning.run_folder import (
+    COMPLETE,
+    checkpoints,
+    flush,
+    is_last,
+    last_checkpoint,
+    require_same_run,
+    written,
+)
+from edgereverie.tuning.watch import Watch
 
 
 class _MethodTrainer(Trainer):
     """The Trainer with a method's loss, batches of similar length, and checkpoints that say when they are whole."""
 
     def __init__(
-        self, *args: Any, method: Method, recipe: Recipe, report: _Report, seen: Pictures | None, **keywords: Any
+        self, *args: Any, method: Method, recipe: Recipe, report: Watch, seen: Pictures | None, **keywords: Any
     ) -> None:
         super().__init__(*args, callbacks=[report] if distributed.is_main() else [], **keywords)
         self.method = method
@@ -72,8 +78,11 @@ class _MethodTrainer(Trainer):
                 model, lambda inner: self.method.loss(inner, inputs, num_items_in_batch, self.recipe)
             )
         if distributed.is_main():
-            self.report.watch(figures)
+            self.report.watch(inputs, figures)
         return loss * self.accelerator.num_processes  # gradients are averaged over processes; the count is of them all
+
+    def log(self, logs, start_time=None):
+        super().log(logs | self.report.figures() if "loss" in logs else logs, start_time)
 
     def _get_train_sampler(self, train_dataset=None):
         data = self.train_dataset
@@ -88,86 +97,18 @@ class _MethodTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        with _written(folder):
+        with written(folder):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # each process saves its own random state
             if not distributed.is_main():
                 return
             for path in folder.iterdir():
-                _flush(path)
-            write_text(folder / _COMPLETE, "")
+                flush(path)
+            write_text(folder / COMPLETE, "")
         # Not by the Trainer, which would remove the last whole checkpoint before this one is.
-        for old in _checkpoints(folder.parent)[: -self.recipe.train.keep_checkpoints]:
-            (old / _COMPLETE).unlink()
+        for old in checkpoints(folder.parent)[: -self.recipe.train.keep_checkpoints]:
+            (old / COMPLETE).unlink()
             shutil.rmtree(old)
-
-
-class Stopwatch(TrainerCallback):
-    """When each step ended, in seconds; on a card, when its work was done."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_step_end(self, args, state, control, **_):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
-
-
-class _Report(TrainerCallback):
-    """Progress bar, log.jsonl, and a stop when the loss is no number."""
-
-    def __init__(self, log: Path, console: Console, title: str) -> None:
-        self.log = log
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self.task = self.progress.add_task(title, total=None, loss="-")
-        self.figures: dict[str, list[torch.Tensor]] = {}
-
-    def watch(self, figures: Mapping[str, torch.Tensor]) -> None:
-        """Keep a batch's figures for the next line of the log, which tells their means."""
-        for name, value in figures.items():
-            self.figures.setdefault(name, []).append(value.detach())
-
-    def on_train_begin(self, args, state, control, **_):
-        self.progress.update(self.task, total=state.max_steps, completed=state.global_step)
-        _drop_after(self.log, state.global_step)
-        self.progress.start()
-
-    def on_step_end(self, args, state, control, **_):
-        self.progress.update(self.task, completed=state.global_step)
-
-    def on_log(self, args, state, control, logs=None, model=None, **_):
-        if not logs or "loss" not in logs:
-            return
-        loss = float(logs["loss"])
-        self.progress.update(self.task, loss=f"{loss:.3f}")
-        entry = {
-            "step": state.global_step,
-            "loss": loss,
-            "learning_rate": logs.get("learning_rate"),
-            "grad_norm": logs.get("grad_norm"),
-        }
-        entry |= {name: float(torch.stack(values).mean()) for name, values in self.figures.items()}
-        self.figures.clear()
-        if hasattr(inner := base_of(model), "expert_load"):
-            entry["experts"] = inner.expert_load()
-        with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            raise TrainError(
-                f"The loss became {loss} at step {state.global_step}.",
-                hint="Lower train.learning_rate, or use bf16 or fp32 instead of fp16.",
-            )
-
-    def on_train_end(self, args, state, control, **_):
-        self.progress.stop()
 
 
 @contextmanager
@@ -179,48 +120,14 @@ def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _drop_after(log: Path, step: int) -> None:
-    """Log lines after ``step`` belong to work that a kill undid; a torn last line goes too."""
-    if not log.is_file():
-        return
-    kept = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if entry["step"] <= step:
-            kept.append(line)
-    write_text(log, "".join(line + "\n" for line in kept))
+def tensorboard(folder: Path) -> TrainerCallback | None:
+    """Writes the log as TensorBoard events, where that package is installed."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
 
-
-def _flush(path: Path) -> None:
-    if path.is_file():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-
-
-def data_fingerprint(samples: Sequence[Sample | PreferencePair]) -> str:
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(json.dumps(as_json(sample), ensure_ascii=False).encode())
-    return digest.hexdigest()
-
-
-def require_same_run(out: Path, recipe: Recipe, samples: Sequence[Sample | PreferencePair]) -> None:
-    """Write run.json, or raise TrainError when the folder's run has another recipe or other data."""
-    identity = {"recipe": recipe.fingerprint(), "data": data_fingerprint(samples)}
-    path = out / "run.json"
-    if not path.is_file():
-        write_text(path, json.dumps(identity | {"samples": len(samples)}, indent=2) + "\n")
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    changed = [key for key, value in identity.items() if found.get(key) != value]
-    if changed:
-        raise TrainError(
-            f"{out} holds a run with another {' and other '.join(changed)}; it cannot go on with this.",
-            hint="Give the run another name or --out, or start it again with --force.",
-        )
+    return TensorBoardCallback(SummaryWriter(log_dir=str(folder)))
 
 
 def quiet() -> None:
@@ -229,39 +136,7 @@ def quiet() -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / _COMPLETE).is_file()]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint; incomplete ones, which a kill left behind, are removed."""
-    whole = _checkpoints(folder)
-    for path in set(folder.glob("checkpoint-*")) - set(whole):
-        shutil.rmtree(path)
-    return whole[-1] if whole else None
-
-
-def _is_last(checkpoint: Path) -> bool:
-    """Whether the run had done its last step there. Resumed from it, the Trainer would take one step too many."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    return state["global_step"] >= state["max_steps"]
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """A write that fails says which. safetensors and torch report a full disk as errors of their own, not as OSError."""
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise TrainError(
-            f"{path}: cannot be written ({error}).",
-            hint="Is the disk full? Make room and run the same command again: it goes on from the last checkpoint.",
-        ) from error
-
-
-def _precision(recipe: Recipe) -> str:
+def precision_of(recipe: Recipe) -> str:
     """auto: bf16 where the processor multiplies in it, fp16 on older cards, fp32 on other CPUs."""
     if recipe.train.precision == "fp16" and device() == "cpu":
         raise TrainError("Training in fp16 needs a card.", hint="Set train.precision to auto, bf16 or fp32.")
@@ -304,18 +179,6 @@ def _arguments(recipe: Recipe, out: Path, precision: str) -> TrainingArguments:
     )
 
 
-def _checkpoint_layers(model: torch.nn.Module) -> None:
-    """Keep only what goes into each layer, and compute the rest again for the gradient.
-
-    transformers would also make the outputs of all embeddings ask for gradients, the tower's among them, so that a frozen
-    tower kept all its activations and went through a backward pass for nothing. Only checkpoints of the older, re-entrant
-    kind need that.
-    """
-    inner = base_of(model)
-    inner.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    inner.disable_input_require_grads()
-
-
 def _ready(collate: Callable[..., Any], seen: Pictures | None, model: torch.nn.Module) -> Callable[..., Any]:
     """Batches for what is computed before the first step: their pictures seen already."""
     return collate if seen is None else lambda examples: seen.filled(model, collate(examples))
@@ -345,7 +208,7 @@ def run(
         require_same_run(out, recipe, samples)
         if distributed.is_main():
             recipe.dump(out / "recipe.yaml")
-    precision = _precision(recipe)
+    precision = precision_of(recipe)
     torch.manual_seed(recipe.train.seed)
     # A trainable base is kept in 32 bit under autocast; a frozen one in the precision it computes in.
     whole = "full" in (recipe.train.parts.language_model, recipe.train.parts.vision_tower)
@@ -357,11 +220,11 @@ def run(
         if parameter.requires_grad:  # Adam's small steps are lost in 16 bits, and fp16 gradients cannot be unscaled
             parameter.data = parameter.data.float()
     if recipe.train.gradient_checkpointing:
-        _checkpoint_layers(model)
+        checkpoint_layers(model)
     numbers = count(model)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
-    report = _Report(out / "log.jsonl", console, f"train {recipe.name}")
+    report = Watch(out / "log.jsonl", console, f"train {recipe.name}")
     seen = pictures(model, folder.image, recipe.train, precision)
     collate = keeping(method.collate(folder, recipe), seen)
     with distributed.main_first():
@@ -381,13 +244,21 @@ def run(
     for callback in callbacks:
         trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
+    if distributed.is_main() and (board := tensorboard(out / "tensorboard")) is not None:
+        trainer.add_callback(board)
     with distributed.main_first():
         checkpoint = last_checkpoint(out / "checkpoints")
+    tell = partial(run_report.write, out, recipe, card.sources(samples), counts)
     try:
-        if checkpoint is not None and _is_last(checkpoint):
+        if checkpoint is not None and is_last(checkpoint):
             trainer._load_from_checkpoint(str(checkpoint))
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except TrainError:
+        with suppress(OSError):  # the error itself is what has to be told
+            if distributed.is_main():
+                tell()
+        raise
     finally:
         report.progress.stop()  # also after Ctrl-C: it gives the terminal its cursor back
         transformers_logging.set_verbosity(verbosity)
@@ -395,12 +266,14 @@ def run(
     result = out / ("adapter" if isinstance(model, PeftModel) else "model")
     if not distributed.is_main():
         return result
-    with _written(result), new_folder(result, replace=True) as beside:
+    with written(result), new_folder(result, replace=True) as beside:
         if isinstance(model, PeftModel):
             model.peft_config["default"].base_model_name_or_path = recipe.backbone.model
             # peft would ask a hub whether the base's vocabulary has grown; no embedding is trained here.
             model.save_pretrained(beside, save_embedding_layers=False)
         else:
             save_folder(model.to(torch.float16), folder, beside)  # in 16 bits, as models are published
-        card.write(beside, recipe, counts, numbers, out / "log.jsonl")
+        card.write(beside, recipe, counts, numbers, out / "log.jsonl", samples)
+    with written(out / "report.html"):
+        tell()
     return result

@@ -51,7 +51,7 @@ def torn_answer():
 MOMENTS = {
     "drawing": lambda: dies(files, "draw_scene", 15),
     "asking": torn_answer,
-    "training": lambda: dies(trainer._Report, "on_step_end", 2),
+    "training": lambda: dies(trainer.Watch, "on_step_end", 2),
     "merging": lambda: dies(merge, "write_text", 1),
     "exporting": lambda: dies(onnx, "_save", 2),
     "judging": lambda: dies(parity, "compare", 1),

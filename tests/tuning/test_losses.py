@@ -16,8 +16,7 @@ from edgereverie.records import Sample, Turn
 from edgereverie.tuning import losses as losses_of
 from edgereverie.tuning.batch import Collate, Example, encode_sample
 from edgereverie.tuning.losses import base_of, token_log_probs, weighted_negative_log_likelihood
-from edgereverie.tuning.qlora import place
-from edgereverie.tuning.trainer import _checkpoint_layers
+from edgereverie.tuning.qlora import checkpoint_layers, place
 
 WORDS = Sample("text", None, (Turn("user", "And without a picture?"), Turn("assistant", "Nothing is to be seen then.")))
 
@@ -178,7 +177,7 @@ def test_checkpointing_is_really_on_and_leaves_the_frozen_tower_alone(folder, ba
     model = place(folder.load(), Train(lora={"rank": 4, "alpha": 8, "dropout": 0.0}), folder.backbone).train()
     inner = base_of(model)
     plain = gradients(model, [batch], len(batch["label"]))
-    _checkpoint_layers(model)
+    checkpoint_layers(model)
     runs, graphs = {"layer": 0, "tower": 0}, []
     # Before it runs: the second time it stops as soon as all that the gradient needs is known again.
     inner.model.language_model.layers[1].mlp.register_forward_pre_hook(lambda *_: runs.update(layer=runs["layer"] + 1))

@@ -143,3 +143,21 @@ def test_wrong_targets_are_an_error(folder: ModelFolder) -> None:
         qlora.place(folder.load(), Train(lora=LORA), llama)
     assert "adapter_targets" in caught.value.hint
     assert len(str(caught.value)) < 400
+
+
+def test_a_pass_without_gradients_leaves_the_next_one_its_gradients(folder: ModelFolder, batch) -> None:
+    """bitsandbytes packs 4-bit weights for inference where the CPU multiplies in bf16; a reference is such a pass."""
+    from edgereverie.tuning.reference import adapter_off
+
+    model = qlora.place(folder.load("fp32", "nf4"), Train(lora=LORA), folder.backbone).train()
+
+    def gradient() -> torch.Tensor:
+        model.zero_grad()
+        weighted_negative_log_likelihood(model, batch, 10).backward()
+        return torch.cat([p.grad.flatten() for n, p in model.named_parameters() if "layers.0." in n and "lora_B" in n])
+
+    before = gradient()
+    with torch.no_grad(), adapter_off(model):
+        weighted_negative_log_likelihood(model, batch, 10)
+    assert before.norm() > 0
+    torch.testing.assert_close(gradient(), before, rtol=1e-6, atol=0)

@@ -13,7 +13,7 @@ import pytest
 from edgereverie.bundle import sha256_of
 from edgereverie.errors import TrainError
 from edgereverie.recipe import load_recipe
-from edgereverie.tuning import trainer
+from edgereverie.tuning import trainer, watch
 from edgereverie.tuning.methods.reflective import METHOD
 
 # One interpreter, one child for each moment: the imports are paid once, and each child dies by a real SIGKILL.
@@ -27,7 +27,7 @@ from rich.console import Console
 from edgereverie.backbones.base import open_folder
 from edgereverie.data.jsonl import read_samples
 from edgereverie.recipe import load_recipe
-from edgereverie.tuning import trainer
+from edgereverie.tuning import trainer, watch
 from edgereverie.tuning.methods.reflective import METHOD
 from peft import PeftModel
 
@@ -52,13 +52,13 @@ def a_torn_log_line():
             with self.log.open("a") as stream:
                 stream.write('{"step": 3, "lo')
             die()
-    trainer._Report.on_step_end = on_step_end
+    trainer.Watch.on_step_end = on_step_end
 
 def all_but_the_mark():
     def flush(path):
         if path.parent.name == "checkpoint-4":
             die()
-    trainer._flush = flush
+    trainer.flush = flush
 
 def half_an_adapter():
     def save(self, path, *args, **keywords):
@@ -116,13 +116,14 @@ def test_reflective_overfits_four_samples(train, recipe, samples, tmp_path: Path
 
 
 def test_a_run_folder_holds_what_it_says(trained: Path, recipe) -> None:
-    assert sorted(path.name for path in trained.iterdir()) == [
+    assert {path.name for path in trained.iterdir()} - {"curves", "tensorboard"} == {
         "adapter",
         "checkpoints",
         "log.jsonl",
         "recipe.yaml",
+        "report.html",
         "run.json",
-    ]
+    }
     assert load_recipe(trained / "recipe.yaml") == recipe()
     assert {"adapter_model.safetensors", "adapter_config.json"} <= {
         path.name for path in (trained / "adapter").iterdir()
@@ -173,14 +174,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(recipe, drawn: Path, 
 
 
 def test_ctrl_c_leaves_a_folder_that_goes_on(train, recipe, trained: Path, tmp_path: Path, monkeypatch) -> None:
-    stopped = trainer._Report.on_step_end
+    stopped = trainer.Watch.on_step_end
 
     def interrupt(self, args, state, control, **rest):
         if state.global_step == 3:
             raise KeyboardInterrupt
         stopped(self, args, state, control, **rest)
 
-    monkeypatch.setattr(trainer._Report, "on_step_end", interrupt)
+    monkeypatch.setattr(trainer.Watch, "on_step_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(recipe(), tmp_path / "run")
     assert complete(tmp_path / "run") == ["checkpoint-2"] and not (tmp_path / "run" / "adapter").exists()
@@ -229,14 +230,14 @@ def test_a_full_disk_while_saving_the_adapter(train, recipe, tmp_path: Path, fil
 
 def test_old_checkpoints_go_only_after_a_new_one_is_whole(train, recipe, tmp_path: Path, monkeypatch) -> None:
     """With one kept: when the second cannot be finished, the first is still there."""
-    real = trainer._flush
+    real = trainer.flush
 
     def fail(path: Path) -> None:
         if path.parent.name == "checkpoint-4":
             raise OSError(28, "No space left on device")
         real(path)
 
-    monkeypatch.setattr(trainer, "_flush", fail)
+    monkeypatch.setattr(trainer, "flush", fail)
     with pytest.raises(TrainError, match="checkpoint-4: cannot be written"):
         train(recipe(keep_checkpoints=1), tmp_path / "run")
     assert complete(tmp_path / "run") == ["checkpoint-2"]
@@ -250,9 +251,9 @@ def test_the_log_forgets_what_a_kill_undid(tmp_path: Path) -> None:
     log.write_text(
         '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n{"step": 3, "loss": 1.2}\n{"st', encoding="utf-8"
     )
-    trainer._drop_after(log, 2)
+    watch._drop_after(log, 2)
     assert [entry["step"] for entry in lines(tmp_path)] == [1, 2]
-    trainer._drop_after(tmp_path / "none.jsonl", 2)
+    watch._drop_after(tmp_path / "none.jsonl", 2)
     assert not (tmp_path / "none.jsonl").exists()
 
 
