@@ -2,13 +2,13 @@
 
     pip install trl datasets                    # measured with trl 1.16, transformers 5.23
     python benchmarks/train.py sft dpo --rounds 3
-    python benchmarks/train.py sft --parts      # where the gain comes from: one thing off at a time
+    python benchmarks/train.py sft dpo --rounds 2 --parts --no-trl   # where the gain comes from: one thing off at a time
 
 The model is a LLaVA of some 70 million random weights (12 layers of Phi-3, 576 image tokens of a CLIP tower, vocabulary
 32,064), so that arithmetic decides and not Python. The data have REVERIE's shape: 3.5 instances for each picture, questions
 and answers with a positive or a negative reflection each; for DPO, two pairs for each picture. Every arm runs in a process
 of its own, arms take turns, and the medians of their samples per second are told: of the first epoch (no picture was seen
-before), and for ours of later epochs too. Results: benchmarks/results/train.json.
+before), and for ours of later epochs too. Results: benchmarks/results/train.json, an entry for each kind, with parts or without.
 """
 
 from __future__ import annotations
@@ -315,8 +315,11 @@ def main() -> None:
         print(table(kind, result))
     if not chosen.dry:
         RESULTS.mkdir(exist_ok=True)
-        whole = results | {"settings": vars(chosen), "versions": stages.versions()}
-        write_text(RESULTS / "train.json", json.dumps(whole, indent=1) + "\n")
+        path = RESULTS / "train.json"
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        about = {"settings": vars(chosen), "versions": stages.versions()}
+        new = {f"{kind}, parts" if chosen.parts else kind: result | about for kind, result in results.items()}
+        write_text(path, json.dumps(kept | new, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -302,17 +302,22 @@ def test_careless_existence_questions_are_mostly_answered_yes() -> None:
     assert easy
 
 
-def test_pairs_differ_only_where_their_reason_says() -> None:
+def test_pairs_of_captions_differ_only_where_their_reason_says() -> None:
     seen: Counter[str] = Counter()
     for scene in scenes(300, "pairs"):
         for pair in preference_pairs(scene, "x.png", talk_of(scene)):
+            seen[pair.reason] += 1
+            if pair.reason == "question":
+                continue
             chosen, rejected = (_things(text) for text in (pair.chosen, pair.rejected))
             assert chosen == {(t.shape, t.colour, t.size, t.place) for t in scene.things}
             gone, new = chosen - rejected, rejected - chosen
-            seen[pair.reason] += 1
             if pair.reason == "co-occurrence":
                 assert not gone and len(new) == 1
                 assert COMPANION[next(iter(new))[0]] in scene.lone()
+                continue
+            if pair.reason == "omission":
+                assert len(gone) == 1 and not new
                 continue
             ((shape, colour, size, place),), ((shape2, colour2, size2, place2),) = gone, new
             assert (shape, size) == (shape2, size2)
@@ -324,6 +329,24 @@ def test_pairs_differ_only_where_their_reason_says() -> None:
                     colour == colour2 and place2 in neighbours(place) and all(t.place != place2 for t in scene.things)
                 )
     assert seen["attribute"] == seen["relation"] == 300 and seen["co-occurrence"] > 150
+    assert 250 < seen["omission"] == sum(len(scene.things) > 1 for scene in scenes(300, "pairs"))
+
+
+def test_pairs_of_answers_are_right_and_confusing_and_say_yes_as_often_as_no() -> None:
+    """Existence is looked up in the scene itself; one answer says yes and the other no, each as often the right one."""
+    right: Counter[bool] = Counter()
+    for scene in scenes(600, "pairs"):
+        for pair in preference_pairs(scene, "x.png", talk_of(scene)):
+            if pair.reason != "question":
+                continue
+            assert pair.chosen != pair.rejected
+            forms = {form.format(a=wording.article(shape)): shape for shape in SHAPES for form in wording.EXISTS}
+            asked = forms.get(pair.turns[0].text)
+            if asked:
+                yes = pair.chosen.startswith("Yes")
+                assert yes == (asked in scene.shapes) and pair.rejected.startswith("No" if yes else "Yes")
+                right[yes] += 1
+    assert right.total() > 1000 and 0.45 < right[True] / right.total() < 0.55
 
 
 def _things(caption: str) -> set[tuple[str, str, str, int]]:
