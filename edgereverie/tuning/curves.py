@@ -74,9 +74,9 @@ def svg(chart: Chart) -> str:
         value = low + (high - low) * i / 4
         y = place(first, value).partition(",")[2]
         parts.append(f'<line class="grid" x1="{_LEFT:.0f}" x2="{_RIGHT:.0f}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="tick end" x="{_LEFT - 6:.0f}" y="{float(y) + 4:.1f}">{value:.3g}</text>')
+        parts.append(f'<text class="tick end" x="{_LEFT - 6:.0f}" y="{float(y) + 4:.1f}">{_figure(value)}</text>')
     for x, side, anchor in ((first, _LEFT, "start"), (last, _RIGHT, "end")):
-        parts.append(f'<text class="tick {anchor}" x="{side:.0f}" y="{_BOTTOM + 16:.0f}">{x:g}</text>')
+        parts.append(f'<text class="tick {anchor}" x="{side:.0f}" y="{_BOTTOM + 16:.0f}">{_figure(x)}</text>')
     parts.append(f'<text class="tick" x="{(_LEFT + _RIGHT) / 2:.0f}" y="{_BOTTOM + 16:.0f}">step</text>')
     for number, (key, points) in enumerate(drawn.items()):
         if len(points) == 1:
@@ -85,9 +85,17 @@ def svg(chart: Chart) -> str:
             continue
         path = " ".join(place(x, y) for x, y in points)
         parts.append(f'<polyline class="curve run-{number}" points="{path}"><title>{escape(key)}</title></polyline>')
-    told = "; ".join(f"{key} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in drawn.items())
+    told = "; ".join(f"{key} from {_figure(points[0][1])} to {_figure(points[-1][1])}" for key, points in drawn.items())
     label = escape(f"{chart.title} over the steps: {told}.")
     return f'<svg viewBox="0 0 {_WIDTH:.0f} {_BOTTOM + 24:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
+def _figure(value: float) -> str:
+    """
+    >>> _figure(2000.0), _figure(0.25), _figure(1e-7)
+    ('2,000', '0.25', '1e-07')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def axis(low: float, high: float) -> tuple[float, float]:
@@ -116,7 +124,7 @@ def png(chart: Chart) -> bytes:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingPackage("matplotlib", "Curves as PNG", "plots") from None
+        raise MissingPackage("matplotlib", "Curves as PNG", "train") from None
     figure = Figure(figsize=(9.6, 5.4), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     for colour, (key, points) in zip(COLOURS, chart.curves.items(), strict=False):
