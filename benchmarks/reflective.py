@@ -121,12 +121,12 @@ def experts(out: Path, seeds: list[int]) -> dict[str, object]:
     return {"columns": columns, "experts": loads}
 
 
-def table(columns: dict[str, list[dict[str, object]]]) -> str:
+def table(columns: dict[str, list[dict[str, object]]], shown: dict[str, str] = SHOWN) -> str:
     """Markdown: mean over seeds, with the standard deviation where there are several."""
-    rows = ["| | " + " | ".join(SHOWN.values()) + " |", "|---|" + "---|" * len(SHOWN)]
+    rows = ["| | " + " | ".join(shown.values()) + " |", "|---|" + "---|" * len(shown)]
     for title, runs in columns.items():
         cells = []
-        for metric in SHOWN:
+        for metric in shown:
             values = [run["scores"][metric][0] for run in runs]
             spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
             cells.append(f"{100 * mean(values):.1f}{spread}")
