@@ -6,7 +6,7 @@ image tokens, each trained for three steps by the stage that ``edgereverie train
 Every case runs in processes of its own. ``resident`` is the process's peak (VmHWM), everything included: interpreter,
 libraries, what the C library keeps of freed blocks. ``allocated`` is what torch's CPU allocator held at most during the second
 step by the profiler's memory events, with the parameters, buffers and optimizer states that were there before it; the plan
-for that is its sum without interpreter and allocator. Result: benchmarks/results/memory.json.
+for that is its sum without interpreter, allocator, mapped files and kept features. Result: benchmarks/results/memory.json.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ CASES = {
     ),
     "60 M, dpo, NF4": ("middle", "dpo", ["train.batch_size=2", "data.scenes.diet=preferences"]),
 }  # fmt: skip
+_BESIDE = "interpreter, libraries or driver", "allocator", "weight files, mapped", "pictures' features"
 
 
 def middle(folder: Path) -> Path:
@@ -139,7 +140,7 @@ def measure(case: str, models: dict[str, str], out: Path) -> dict[str, object]:
         told.append(json.loads(done.stdout.splitlines()[-1]))
     parts = told[0]["parts"]
     planned = sum(parts.values())
-    tensors = planned - parts.get("allocator", 0) - parts["interpreter, libraries or driver"]
+    tensors = planned - sum(parts.get(part, 0) for part in _BESIDE)
     resident, allocated = told[0]["resident"], told[1]["allocated"]
     return {
         "parts": parts, "precision": told[0]["precision"],

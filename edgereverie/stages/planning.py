@@ -27,7 +27,7 @@ def plan(recipe: Recipe, cards: Sequence[int] = ()) -> Plan:
     """
     try:
         from edgereverie.tuning import plan as planning
-        from edgereverie.tuning import trainer
+        from edgereverie.tuning import processor, trainer
     except ImportError as error:
         raise MissingPackage(error.name or "torch", "Planning", "train") from None
     unknown = sorted(set(cards) - set(planning.CARDS))
@@ -38,6 +38,7 @@ def plan(recipe: Recipe, cards: Sequence[int] = ()) -> Plan:
     from edgereverie.stages.tuning import base_folder
 
     trainer.quiet()
+    processor.spare()
     method = METHODS.get(recipe.train.method)
     with ExitStack() as stack:
         out = Path(stack.enter_context(TemporaryDirectory(prefix="edgereverie-plan-")))

@@ -41,10 +41,11 @@ def train(
 
         return csr(recipe, out)
     try:
-        from edgereverie.tuning import distributed, run_folder, trainer
+        from edgereverie.tuning import distributed, processor, run_folder, trainer
     except ImportError as error:
         raise MissingPackage(error.name or "torch", "Training", "train") from None
     trainer.quiet()
+    processor.spare()
     method = METHODS.get(recipe.train.method)
     out.mkdir(parents=True, exist_ok=True)
     with distributed.main_first():

@@ -15,7 +15,7 @@ from typing import Any
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.errors import DataError
 from edgereverie.recipe import Recipe
-from edgereverie.tuning import plan_batches
+from edgereverie.tuning import plan_batches, plan_model
 from edgereverie.tuning.methods.base import Method
 from edgereverie.tuning.plan_batches import Shape
 from edgereverie.tuning.plan_cards import CARDS, Machine, named_card, this_machine
@@ -25,6 +25,7 @@ __all__ = ["CARDS", "Estimate", "Plan", "Planner", "Verdict", "named_card", "thi
 
 MOST = 4000  # records that are encoded; of larger data a sample is
 FIXED, LOST = "interpreter, libraries or driver", "allocator"
+FEATURES, FILES = "pictures' features", "weight files, mapped"
 _LOWEST_RANK = 8
 
 
@@ -80,12 +81,14 @@ class Planner:
             raise DataError("The recipe's data hold no records.", hint="Check data.train and its shares.")
         self.recipe, self.method, self.folder = recipe, method, folder
         self.records = len(records)
+        self._drawn = len({record.image for record in records if record.image}) / len(records)
         looked = plan_batches.sample_of(records, MOST, recipe.train.seed)
         self.looked_at = len(looked)
         self.dataset = method.dataset(looked, folder, images, recipe)
         self.longest = plan_batches.longest(self.dataset)
         self._shapes: dict[tuple[int, int, int], list[Shape]] = {}
         self._traces: dict[tuple[Any, ...], Trace] = {}
+        self._files: int | None = None
 
     def plan(self, machines: Sequence[Machine]) -> Plan:
         """A verdict for each machine."""
@@ -115,17 +118,31 @@ class Planner:
         # Time grows with the tokens of a batch; calls of kernels do not.
         one_batch = max(middle.flops * mean / usual.size / machine.rate, middle.calls * machine.call)
         step = recipe.train.accumulation * one_batch
-        parts = dict(largest.parts)
-        if lost := machine.lost(largest.peak):
-            parts[LOST] = lost
+        parts = dict(largest.parts) | self._beside(recipe, largest, machine)
         return Estimate(
-            parts=parts | {FIXED: machine.fixed},
+            parts={part: size for part, size in parts.items() if size} | {FIXED: machine.without_model()},
             seconds=step * plan_batches.steps(recipe, self.records),
             step_seconds=step,
             tokens_per_second=mean / one_batch,
             rows=shape.rows,
             tokens=shape.tokens,
         )
+
+    def _beside(self, recipe: Recipe, largest: Trace, machine: Machine) -> dict[str, int]:
+        """Bytes that no step makes. Features are kept in the computer's memory, and files mapped in it, not in a card's."""
+        lost = {LOST: machine.lost(largest.peak, largest.small)}
+        if machine.cuda:
+            return lost
+        if self._files is None:
+            self._files = plan_model.replaced_bytes(self.folder) if recipe.backbone.quantization == "nf4" else 0
+        return lost | {FILES: self._files, FEATURES: self._kept_features(recipe, largest.seen)}
+
+    def _kept_features(self, recipe: Recipe, one: int) -> int:
+        train = recipe.train
+        if train.features != "memory":
+            return 0
+        seen = min(self.records, plan_batches.steps(recipe, self.records) * train.accumulation * train.batch_size)
+        return min(int(train.features_gb * 1e9), round(self._drawn * seen) * one)
 
     def _batches(self, recipe: Recipe) -> list[Shape]:
         key = recipe.train.batch_size, recipe.train.per_picture, recipe.train.max_length

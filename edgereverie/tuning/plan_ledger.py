@@ -18,11 +18,12 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 _aten = torch.ops.aten
+SMALL = 32 * 2**20  # bytes from which glibc maps a block by itself, whatever it has learned
 
 
 class Ledger(TorchDispatchMode):
-    """Inside, each new tensor is booked under a part while it lives. live, peak: bytes by part; flops: of all products;
-    calls: of kernels.
+    """Inside, each new tensor is booked under a part while it lives. live, peak: bytes by part; small: bytes at the peak
+    in storages below 32 MB; flops: of all products; calls: of kernels.
 
     name: which part a tensor belongs to. routed: of a boolean table (tokens, choices), which an expert picks its tokens by,
     how many of its entries are true; picked: of a boolean row of so many, how many are. Fake tensors cannot tell.
@@ -40,7 +41,8 @@ class Ledger(TorchDispatchMode):
         self.live: Counter[str] = Counter()
         self.peak: Counter[str] = Counter()
         self.flops = self.calls = 0
-        self._highest = 0
+        self.small = 0
+        self._highest = self._small = 0
         self._parts: dict[int, tuple[str, int]] = {}
         self._watched: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
@@ -50,6 +52,7 @@ class Ledger(TorchDispatchMode):
             storage = tensor.untyped_storage()
             if (found := self._parts.get(storage._cdata)) is not None:
                 self.live[found[0]] -= found[1]
+                self._small -= found[1] if found[1] < SMALL else 0
             self._open(storage, part)
 
     def __torch_dispatch__(
@@ -83,14 +86,16 @@ class Ledger(TorchDispatchMode):
         if key not in self._watched:
             self._watched[key] = weakref.ref(storage, lambda _, key=key: self._close(key))
         self.live[part] += size
+        self._small += size if size < SMALL else 0
         self._look()
 
     def _close(self, key: int) -> None:
         part, size = self._parts.pop(key)
         del self._watched[key]
         self.live[part] -= size
+        self._small -= size if size < SMALL else 0
 
     def _look(self) -> None:
         total = sum(self.live.values())
         if total > self._highest:
-            self._highest, self.peak = total, Counter(self.live)
+            self._highest, self.peak, self.small = total, Counter(self.live), self._small

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -74,6 +75,20 @@ def hollow(folder: ModelFolder, recipe: Recipe, method: Method, *, precision: st
         inputs_embeds
     )
     return model.train()
+
+
+def replaced_bytes(folder: ModelFolder) -> int:
+    """What 4-bit weights leave of their files in a CPU run's memory: tensors that are used as they are stored keep the whole
+    files mapped. Nothing where all of them are converted.
+    """
+    stored = folder.described.tensors().values()
+    kept = [math.prod(one.shape) for one in stored if one.dtype == "float32" and one.file.suffix == ".safetensors"]
+    packed = sum(
+        module.weight.numel()
+        for name, module in skeleton(folder).named_modules()
+        if isinstance(module, nn.Linear) and _in_four_bit(name, folder)
+    )
+    return 4 * min(sum(kept), packed)
 
 
 def _pack(model: nn.Module, folder: ModelFolder, dtype: torch.dtype) -> None:

@@ -13,6 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.recipe import Recipe
+from edgereverie.tuning.features import Pictures
+from edgereverie.tuning.losses import base_of
 from edgereverie.tuning.methods.base import Method
 from edgereverie.tuning.plan_ledger import Ledger
 from edgereverie.tuning.plan_model import fill_with_fakes, hollow
@@ -23,11 +25,15 @@ ACTIVATIONS, SCORES, MASKS, LOGITS = "activations", "attention scores", "tree ma
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """parts: bytes at the moment when they are most. flops: of a micro-batch, forward and backward. calls: of kernels."""
+    """parts: bytes at the moment when they are most; small: in storages below 32 MB. flops: of a micro-batch, forward and
+    backward. calls: of kernels. seen: bytes that the frozen tower's output for one picture has; 0 where it is not kept.
+    """
 
     parts: dict[str, int]
     flops: int
     calls: int
+    small: int = 0
+    seen: int = 0
 
     @property
     def peak(self) -> int:
@@ -54,6 +60,7 @@ def trace(
                 ledger.book([parameter.grad], GRADIENTS)
         inputs = _faked(batch, fake)
         ledger.book(_tensors(inputs), ACTIVATIONS)
+        inputs, seen = _looked_at(model, inputs, recipe, precision)
         with _autocast(precision):
             loss, _ = method.loss(model, inputs, method.size(batch), recipe)
         loss.backward()
@@ -62,7 +69,24 @@ def trace(
         for handle in held:
             handle.remove()
     parts = {part: size for part, size in ledger.peak.items() if size}
-    return Trace(dict(sorted(parts.items(), key=lambda item: -item[1])), ledger.flops, ledger.calls)
+    return Trace(dict(sorted(parts.items(), key=lambda item: -item[1])), ledger.flops, ledger.calls, ledger.small, seen)
+
+
+def _looked_at(model: nn.Module, batch: dict[str, Any], recipe: Recipe, precision: str) -> tuple[dict[str, Any], int]:
+    """The batch as a frozen tower leaves it, and the bytes of a picture's output that are kept.
+
+    What is kept is there after the first epoch: one picture is looked at, which is the most that filling takes at a time.
+    Noised pictures are never kept; a tower that trains sees pixels in the step itself.
+    """
+    if any(parameter.requires_grad for parameter in base_of(model).model.vision_tower.parameters()):
+        return batch, 0
+    tower = Pictures(None, "", precision)
+    if recipe.train.features == "off" or "pixel_values" not in batch:
+        return tower.filled(model, batch), 0
+    pixels = batch.pop("pixel_values")
+    one = tower.see(model, pixels[0])
+    features = one.new_empty((len(pixels), *one.shape))
+    return tower.filled(model, batch) | {"features": features}, one.nbytes
 
 
 def _autocast(precision: str) -> AbstractContextManager[Any]:

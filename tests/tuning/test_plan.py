@@ -13,8 +13,8 @@ from edgereverie.backbones.base import ModelFolder, open_folder
 from edgereverie.recipe import Recipe
 from edgereverie.records import Sample, Turn
 from edgereverie.registry import METHODS
-from edgereverie.tuning import losses, plan_batches, plan_model
-from edgereverie.tuning.plan import Planner, changed, named_card, settings, this_machine
+from edgereverie.tuning import losses, plan_batches, plan_model, processor
+from edgereverie.tuning.plan import FEATURES, Planner, changed, named_card, settings, this_machine
 from edgereverie.tuning.plan_cards import Machine
 from edgereverie.tuning.plan_trace import LOGITS, MASKS, SCORES, trace
 from edgereverie.tuning.qlora import place
@@ -236,3 +236,31 @@ def test_a_full_size_model_is_planned_without_its_weights(samples, images, tmp_p
     assert parts["adapter"] == 4 * adapter
     assert parts["optimizer"] == pytest.approx((2 + 8 / 256) * adapter, rel=0.001)
     assert verdict.fits
+
+
+def test_kept_features_are_counted_and_the_tower_is_not(planner, folder) -> None:
+    """A picture's output in 32 bits: (patches, width) x 4 bytes, for each picture of the data; no tower in the arithmetic."""
+    kept, seen = planner(features="memory", steps=1000), planner(features="off", steps=1000)
+    vision = folder.config["vision_config"]
+    one = 4 * (vision["image_size"] // vision["patch_size"]) ** 2 * vision["hidden_size"]
+    with_store, without = (made.estimate(made.recipe, machine(0)) for made in (kept, seen))
+    pictures = round(kept._drawn * kept.records)
+    assert with_store.parts[FEATURES] == pictures * one and FEATURES not in without.parts
+    flops = [max(trace.flops for trace in made._traces.values()) for made in (kept, seen)]
+    assert flops[0] < flops[1]
+    assert FEATURES not in kept.estimate(kept.recipe, machine(0, cuda=True)).parts
+
+
+def test_what_this_process_holds_beside_tensors() -> None:
+    """Of 100 MB in small blocks some stay as holes where the run is this process's; another machine's has a card's share."""
+    here, card = this_machine("fp32", 64), named_card(8, "bf16")
+    assert here.without_model() >= here.fixed and here.lost(10**9, 10**8) < 10**9
+    assert card.without_model() == card.fixed and card.lost(10**9, 0) == int(0.03 * 10**9)
+
+
+def test_code_that_is_kept_by_hand(monkeypatch) -> None:
+    """290 KB for each shape in each of two caches; what the environment says is not overruled."""
+    monkeypatch.setattr(processor.os, "environ", {"LRU_CACHE_CAPACITY": "10"})
+    assert processor.code_bytes() == (10 + 1024) * 290 * 1024
+    processor.spare()
+    assert processor.code_bytes() == (10 + 64) * 290 * 1024
