@@ -245,6 +245,10 @@ def peak_bytes() -> int:
     """The most memory that this process has had: allocated on the card, or resident; 0 where the system does not tell."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux's ru_maxrss would tell a larger parent's, from before this program was started
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
     try:
         import resource
     except ImportError:  # Windows
