@@ -116,10 +116,8 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def load(folder: ModelFolder, dtype: str, quantization: str) -> nn.Module:
-    """The model in eval mode on the best device, its language model in NF4 where asked."""
-    from edgereverie.backbones.base import device
-
+def load(folder: ModelFolder, dtype: str, quantization: str, device: str) -> nn.Module:
+    """The model in eval mode on ``device``, its language model in NF4 where asked."""
     try:
         import torch
         from transformers.utils.logging import disable_progress_bar
@@ -135,7 +133,7 @@ def load(folder: ModelFolder, dtype: str, quantization: str) -> nn.Module:
             state_dict=tensors,
             dtype=getattr(torch, dtype),
             quantization_config=_nf4(folder, empty, dtype) if quantization == "nf4" else None,
-            device_map={"": device()},
+            device_map={"": device},
             output_loading_info=True,
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:

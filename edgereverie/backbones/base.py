@@ -110,15 +110,17 @@ class ModelFolder:
         types = [tensor.dtype for tensor in self.described.tensors().values()]
         return max(set(types), key=types.count)
 
-    def load(self, precision: Precision = "fp32", quantization: Literal["none", "nf4"] = "none") -> nn.Module:
-        """The model in eval mode, on the CPU or, where there is one, the CUDA device.
+    def load(
+        self, precision: Precision = "fp32", quantization: Literal["none", "nf4"] = "none", *, on: str | None = None
+    ) -> nn.Module:
+        """The model in eval mode, on the device ``on``: by default the CUDA device where there is one, else the CPU.
 
         quantization nf4 puts the language model's linears in 4 bit and asserts that it did just that: the vision
         tower, the projector and lm_head stay as they are. Raises BackboneError for damaged or mismatched weights.
         """
         from edgereverie.backbones import _loading
 
-        return _loading.load(self, DTYPES[precision], quantization)
+        return _loading.load(self, DTYPES[precision], quantization, on or device())
 
 
 def open_folder(source: Path | str, *, revision: str | None = None) -> ModelFolder:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from edgereverie.errors import MissingPackage, RecipeError
+from edgereverie.records import PreferencePair
 from edgereverie.registry import METHODS
 from edgereverie.stages._console import console
 from edgereverie.stages.data import training_records
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from edgereverie.tuning.plan import Plan
 
 _SCENES = 200  # drawn scenes that a plan looks at; they are all of one kind
+_SENTENCES = ("There is one of them. ", "Here are two of them. ")  # for answers that are not there yet; about English
 
 
 def plan(recipe: Recipe, cards: Sequence[int] = ()) -> Plan:
     """Memory by part and time of a recipe's run, on this machine or on cards of so many GB, each with a verdict.
 
-    The data are read and encoded; of drawn scenes a few hundred are drawn into a folder that is thrown away.
+    The data are read and encoded; of drawn scenes a few hundred are drawn into a folder that is thrown away. Of rounds
+    (method csr) the training of one is planned, with answers as long as they may become; its search is not.
     """
     try:
         from edgereverie.tuning import plan as planning
@@ -43,17 +46,42 @@ def plan(recipe: Recipe, cards: Sequence[int] = ()) -> Plan:
     with ExitStack() as stack:
         out = Path(stack.enter_context(TemporaryDirectory(prefix="edgereverie-plan-")))
         fewer, times = _fewer_scenes(recipe)
-        records, images, _ = training_records(fewer, method.kind, out)
+        records, images = _records(fewer, out)
         folder = base_folder(recipe, out)
         stack.enter_context(console.status(f"plan {recipe.name}"))
         planner = planning.Planner(recipe, method, folder, records, images)
-        planner.records = round(len(records) * times)
+        planner.records = _all_of(recipe, round(len(records) * times))
         precision = trainer.precision_of(recipe)
         if cards:
             machines = [planning.named_card(card, recipe.train.precision) for card in cards]
         else:
             machines = [planning.this_machine(precision, folder.config["text_config"]["hidden_size"])]
         return planner.plan(machines)
+
+
+def _records(recipe: Recipe, out: Path) -> tuple[list[Any], Path | None]:
+    """What is learned from, with its image root; of rounds, a pair for each prompt with answers of the most characters."""
+    if recipe.train.method != "csr":
+        records, images, _ = training_records(recipe, METHODS.get(recipe.train.method).kind, out)
+        return records, images
+    from edgereverie.synthesis.csr.pairs import prompts
+
+    samples, images, _ = training_records(recipe, "samples", out)
+    if images is None:
+        raise RecipeError(
+            "CSR searches answers about pictures, and no image folder is named.",
+            hint="Set data.images, or data.scenes.",
+        )
+    settings = recipe.train.csr
+    best, worst = (text * -(-settings.characters // len(text)) for text in _SENTENCES)
+    items = prompts(samples, images, ask=settings.ask, most=settings.prompts, seed=recipe.data.seed)
+    return [PreferencePair(str(at), item.image, item.turns, best, worst) for at, item in enumerate(items)], images
+
+
+def _all_of(recipe: Recipe, records: int) -> int:
+    """Of so many records, how many a run learns from: rounds may ask for fewer prompts than there are pictures."""
+    most = recipe.train.csr.prompts if recipe.train.method == "csr" else None
+    return records if most is None else min(records, most)
 
 
 def _fewer_scenes(recipe: Recipe) -> tuple[Recipe, float]:

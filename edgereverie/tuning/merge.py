@@ -1,7 +1,7 @@
 """The adapter goes into the 16-bit base, never into the 4-bit one it was trained on, with a figure that shows it arrived.
 
 Merging into 4-bit weights rounds the adapter away with them; here base and adapter meet in 32 bit, and the sum is stored
-in the base's own 16-bit type.
+in the base's own 16-bit type. All on the CPU: a card that tunes a model in 4 bit seldom holds it in 32.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def merge(
     from peft import PeftModel
 
     stored = stored_dtype(folder)
-    base = folder.load("fp32")
+    base = folder.load("fp32", on="cpu")
     before = _logits(base, prompts)
     try:
         with warnings.catch_warnings():
@@ -74,7 +74,8 @@ def merge(
                 f"{out}: the merged weights cannot be written ({error}).",
                 hint="Is the disk full? Nothing was left behind; make room, or name another --out.",
             ) from error
-        parity = _compare(switched_on, _logits(open_folder(beside).load("fp32"), prompts), before)
+        del base, model, merged  # a second model of 32 bit has no room beside the first
+        parity = _compare(switched_on, _logits(open_folder(beside).load("fp32", on="cpu"), prompts), before)
         lost = parity.max_logit_diff / parity.adapter_effect
         if lost > _MOST_LOST or parity.top1 < _SAME_TOP:
             raise ExportError(

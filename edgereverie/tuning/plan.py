@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.errors import DataError
 from edgereverie.recipe import Recipe
@@ -85,6 +87,8 @@ class Planner:
         looked = plan_batches.sample_of(records, MOST, recipe.train.seed)
         self.looked_at = len(looked)
         self.dataset = method.dataset(looked, folder, images, recipe)
+        if recipe.train.preference.reference == "kept" and hasattr(self.dataset, "keep"):
+            self.dataset.keep(np.zeros((len(self.dataset), 2)))  # computed before the first step, not in each of them
         self.longest = plan_batches.longest(self.dataset)
         self._shapes: dict[tuple[int, int, int], list[Shape]] = {}
         self._traces: dict[tuple[Any, ...], Trace] = {}

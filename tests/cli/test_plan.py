@@ -32,6 +32,20 @@ def test_plan_as_json_adds_up(command, recipe_file) -> None:
     assert told["steps"] == 5 and told["looked_at"] == told["records"]
 
 
+def test_rounds_are_planned_as_the_training_of_one(command) -> None:
+    """Six pictures, of which four are asked about: a pair each, both answers as long as the recipe lets them become."""
+    settings = ["data.scenes.count=6", "train.csr.prompts=4", "train.batch_size=2", "train.csr.characters=200"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    done = command("plan", "starter/csr", "--card", "8", "--json", *words)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert (told["records"], told["steps"]) == (4, 2)
+    longer = json.loads(
+        command("plan", "starter/csr", "--card", "8", "--json", *words[:-1], "train.csr.characters=400").out
+    )
+    assert longer["longest"] > told["longest"] + 20
+
+
 def test_an_unknown_card_is_refused(command, recipe_file) -> None:
     done = command("plan", str(recipe_file(RECIPE)), "--card", "10")
     assert (done.code, done.out) == (1, "")

@@ -68,6 +68,13 @@ def test_merged_weights_are_base_plus_scaled_product(merged: Path, trained: Path
     assert changed == 16
 
 
+def test_merging_leaves_the_card_alone(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """32-bit weights of a model that is tuned in 4 bit do not fit its card; here there is none, and asking for it fails."""
+    monkeypatch.setattr("edgereverie.backbones.base.device", lambda: "cuda")
+    out = stages.merge(copied, tmp_path / "merged")
+    assert (out / "merge.json").is_file()
+
+
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's, in transformers 5.23
 def test_the_merged_model_says_what_the_adapter_says(merged: Path, trained: Path, folder: ModelFolder) -> None:
     from peft import PeftModel
