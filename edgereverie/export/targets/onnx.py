@@ -63,7 +63,7 @@ class OnnxTarget:
         del tower
         progress("exporting the language model", 0.2)
         with quiet():
-            model = folder.load("fp32").cpu()
+            model = folder.load("fp32", on="cpu")
         files |= _save(_outer(embed_graph(model), quantization), "embed", quantization, out)
         graph = decoder_graph(model)
         del model
