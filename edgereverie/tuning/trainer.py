@@ -13,7 +13,6 @@ runs/<name>/
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -29,7 +28,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.utils import logging as transformers_logging
 
 from edgereverie.backbones.base import ModelFolder, device, save_folder
-from edgereverie.bundle import new_folder, write_text
+from edgereverie.bundle import new_folder
 from edgereverie.errors import TrainError
 from edgereverie.recipe import Recipe
 from edgereverie.records import PreferencePair, Sample
@@ -40,12 +39,12 @@ from edgereverie.tuning.methods.base import Method, Start
 from edgereverie.tuning.order import BatchOrder
 from edgereverie.tuning.qlora import checkpoint_layers, count, place
 from edgereverie.tuning.run_folder import (
-    COMPLETE,
     checkpoints,
-    flush,
     is_last,
     last_checkpoint,
+    remove,
     require_same_run,
+    seal,
     written,
 )
 from edgereverie.tuning.watch import Watch
@@ -102,13 +101,10 @@ class _MethodTrainer(Trainer):
             self.accelerator.wait_for_everyone()  # each process saves its own random state
             if not distributed.is_main():
                 return
-            for path in folder.iterdir():
-                flush(path)
-            write_text(folder / COMPLETE, "")
+            seal(folder)
         # Not by the Trainer, which would remove the last whole checkpoint before this one is.
         for old in checkpoints(folder.parent)[: -self.recipe.train.keep_checkpoints]:
-            (old / COMPLETE).unlink()
-            shutil.rmtree(old)
+            remove(old)
 
 
 @contextmanager
@@ -247,7 +243,7 @@ def run(
     if distributed.is_main() and (board := tensorboard(out / "tensorboard")) is not None:
         trainer.add_callback(board)
     with distributed.main_first():
-        checkpoint = last_checkpoint(out / "checkpoints")
+        checkpoint = last_checkpoint(out / "checkpoints", lambda told: console.print(f"  {told}"))
     tell = partial(run_report.write, out, recipe, card.sources(samples), counts)
     try:
         if checkpoint is not None and is_last(checkpoint):
@@ -266,6 +262,9 @@ def run(
     result = out / ("adapter" if isinstance(model, PeftModel) else "model")
     if not distributed.is_main():
         return result
+    # The result comes last: a run that has one is finished, and is not gone into again.
+    with written(out / "report.html"):
+        tell()
     with written(result), new_folder(result, replace=True) as beside:
         if isinstance(model, PeftModel):
             model.peft_config["default"].base_model_name_or_path = recipe.backbone.model
@@ -274,6 +273,4 @@ def run(
         else:
             save_folder(model.to(torch.float16), folder, beside)  # in 16 bits, as models are published
         card.write(beside, recipe, counts, numbers, out / "log.jsonl", samples)
-    with written(out / "report.html"):
-        tell()
     return result
