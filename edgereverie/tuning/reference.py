@@ -17,7 +17,7 @@ from torch import nn
 
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import sha256_of, write_text
-from edgereverie.errors import TrainError
+from edgereverie.errors import DataError, TrainError
 from edgereverie.records import as_json
 from edgereverie.tuning.losses import token_log_probs
 from edgereverie.tuning.pairs import Pairs, answers
@@ -66,7 +66,13 @@ def fingerprint(dataset: Pairs, folder: ModelFolder, precision: str) -> str:
         for side in (pair.chosen, pair.rejected):
             digest.update(side.ids.tobytes() + side.learned.tobytes())
     for image in sorted({pair.chosen.image for pair in dataset.pairs if pair.chosen.image is not None}):
-        digest.update(sha256_of(image).encode())
+        try:
+            digest.update(sha256_of(image).encode())
+        except OSError as error:
+            name = next(pair.id for pair in dataset.pairs if pair.chosen.image == image)
+            raise DataError(
+                f"Record {name!r}: {image}: the image cannot be read ({error.strerror}).", hint="Put the image back."
+            ) from None
     return digest.hexdigest()
 
 

@@ -38,9 +38,16 @@ def require_same_run(out: Path, recipe: Recipe, samples: Sequence[Sample | Prefe
     identity = {"recipe": recipe.fingerprint(), "data": data_fingerprint(samples)}
     path = out / "run.json"
     if not path.is_file():
-        write_text(path, json.dumps(identity | {"samples": len(samples)}, indent=2) + "\n")
+        with written(path):
+            write_text(path, json.dumps(identity | {"samples": len(samples)}, indent=2) + "\n")
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:
+        raise TrainError(
+            f"{path} is damaged, so nobody knows whose run this is.",
+            hint="Give the run another name or --out, or start it again with --force.",
+        ) from None
     changed = [key for key, value in identity.items() if found.get(key) != value]
     if changed:
         raise TrainError(
@@ -105,6 +112,16 @@ def is_last(checkpoint: Path) -> bool:
     """Whether the run had done its last step there. Resumed from it, the Trainer would take one step too many."""
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     return state["global_step"] >= state["max_steps"]
+
+
+@contextmanager
+def whole_or_none(checkpoint: Path) -> Iterator[None]:
+    """A checkpoint that cannot be finished is removed: it would keep the room that a full disk needs."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        raise
 
 
 def append(path: Path, line: str) -> None:

@@ -28,7 +28,7 @@ from transformers import TrainerCallback
 from edgereverie.bundle import write_text
 from edgereverie.errors import TrainError
 from edgereverie.tuning.losses import base_of
-from edgereverie.tuning.run_folder import append
+from edgereverie.tuning.run_folder import append, written
 
 DIVERGENCE, FROZEN, NO_LABELS, LENGTH = "divergence", "frozen adapter", "no labels", "length"
 
@@ -272,4 +272,5 @@ def _drop_after(log: Path, step: int) -> None:
             continue
         if entry["step"] <= step:
             kept.append(line)
-    write_text(log, "".join(line + "\n" for line in kept))
+    with written(log):
+        write_text(log, "".join(line + "\n" for line in kept))

@@ -133,9 +133,11 @@ def where(out):
             "pairs.jsonl": "behind the pairs"}.get(newest, "before the first step")
 
 begun = time.monotonic()
-life, took = undisturbed(runs / "undisturbed")
+out, told = runs / "killed", []  # at one place, one after the other: rounds name their models and pairs by their paths
+life, took = undisturbed(out)
+out.rename(runs / "undisturbed")
+out.with_suffix(".txt").unlink()
 places = {what: at for at, (_, what) in enumerate(life)}
-out, told = runs / "killed", []
 for at, delay in moments(life):
     pid, events = started(out)
     here = time.monotonic()
@@ -164,7 +166,7 @@ CASES: dict[str, dict[str, Any]] = {
     "povid": {"method": "povid", "povid": {"stage": "noise"}, "epochs": 6},
     "csr": {
         "method": "csr", "epochs": 2, "parts": {}, "accumulation": 1,
-        "csr": {"rounds": 2, "ask": ["Describe the image."], "beams": 3, "characters": 60, "sentence_tokens": 20},
+        "csr": {"rounds": 2, "ask": ("Describe the image.",), "beams": 3, "characters": 60, "sentence_tokens": 20},
     },
 }  # fmt: skip
 MANY = {"reflective": 20, "dpo": 10, "povid": 10, "csr": 14}
