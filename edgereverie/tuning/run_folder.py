@@ -64,6 +64,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def seal(checkpoint: Path) -> None:
     """Flush all its files to the disk, then say that they are complete."""
+    (checkpoint / COMPLETE).unlink(missing_ok=True)
     digests = {}
     for path in sorted(checkpoint.iterdir()):
         flush(path)
@@ -126,14 +127,15 @@ def whole_or_none(checkpoint: Path) -> Iterator[None]:
 
 def append(path: Path, line: str) -> None:
     """Add a line, or raise TrainError and leave the file as it was."""
-    with written(path), path.open("a", encoding="utf-8", newline="\n") as stream:
-        before = stream.tell()
+    left = (line + "\n").encode()
+    with written(path), path.open("ab", buffering=0) as stream:
+        before = stream.seek(0, os.SEEK_END)
         try:
-            stream.write(line + "\n")
-            stream.flush()
+            while left:  # an unbuffered stream may take only the beginning, on a nearly full disk for one
+                left = left[stream.write(left) :]
         except OSError:
             with suppress(OSError):
-                os.truncate(path, before)
+                stream.truncate(before)
             raise
 
 

@@ -102,7 +102,7 @@ def test_events_that_cannot_be_written_stop_nothing(train, recipe, trained: Path
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writers.RecordWriter, "write", no_room)
-    with pytest.warns(RuntimeWarning, match="no more events are written .*No space left"):
+    with pytest.warns(RuntimeWarning, match=r"no (more )?events are written .*No space left"):
         result = train(recipe(), tmp_path / "run")
     assert adapter(result) == adapter(trained / "adapter")
     (tmp_path / "other").mkdir()

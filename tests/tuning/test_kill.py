@@ -191,7 +191,7 @@ def killed(case: str, kills: int, model: Path, where: Path) -> dict[str, Any]:
     alone = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(where / "cache")}
     done = subprocess.run(
         [sys.executable, "killer.py", "recipe.yaml", str(where), str(kills)], cwd=where, text=True, capture_output=True,
-        timeout=900, env=os.environ | alone | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=1500, env=os.environ | alone | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -241,6 +241,7 @@ def test_killed_at_four_moments(case: str, tiny_folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1600)
 @pytest.mark.parametrize("case", CASES)
 def test_killed_at_many_moments(case: str, tiny_folder: Path, tmp_path: Path) -> None:
     places = prove(case, MANY[case], tiny_folder, tmp_path)
