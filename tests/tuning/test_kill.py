@@ -24,7 +24,7 @@ from edgereverie.recipe import Recipe
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills by POSIX signals")
 
 KILLER = r"""
-import json, os, random, signal, sys, time
+import json, os, random, select, signal, sys, time
 from pathlib import Path
 
 import torch
@@ -78,7 +78,7 @@ def started(out):
             traceback.print_exc()
         os._exit(code)
     os.close(there)
-    return pid, os.fdopen(here, "rb")
+    return pid, os.fdopen(here, "rb", buffering=0)
 
 def ended(pid):
     status = os.waitpid(pid, 0)[1]
@@ -112,12 +112,19 @@ def moments(life):
         found.append((when, at, delay))
     return [(at, delay) for _, at, delay in sorted(found)]
 
-def wait(events, places, wanted):
-    "Until the child has come to that event or a later one."
-    while wanted:
-        line = events.readline()
-        if not line or places.get(line.decode().strip(), -1) >= wanted:
+def wait(events, places, at, delay):
+    "Until so long behind that event, and no longer than until the next: the machine may be faster or slower by now."
+    left, until = b"", None if at else time.monotonic() + delay
+    while until is None or (rest := until - time.monotonic()) > 0:
+        if not select.select([events], [], [], None if until is None else rest)[0]:
             return
+        got = os.read(events.fileno(), 1 << 16)
+        *lines, left = (left + got).split(b"\n")
+        come = max((places.get(line.decode(), -1) for line in lines), default=-1)
+        if not got or come > at:
+            return
+        if come == at and until is None:
+            until = time.monotonic() + delay
 
 def where(out):
     "What was under way, by what it left behind."
@@ -141,8 +148,7 @@ places = {what: at for at, (_, what) in enumerate(life)}
 for at, delay in moments(life):
     pid, events = started(out)
     here = time.monotonic()
-    wait(events, places, at)
-    time.sleep(delay)
+    wait(events, places, at, delay)
     os.kill(pid, signal.SIGKILL)
     lived = time.monotonic() - here
     code = ended(pid)
