@@ -49,61 +49,88 @@ def csr(recipe: Recipe, out: Path) -> Path:
     """
     from edgereverie.synthesis.csr.pairs import prompts
 
+    distributed = _distributed()
     settings = recipe.train.csr
     out.mkdir(parents=True, exist_ok=True)
-    samples, images, _ = training_records(recipe, "samples", out)
-    if images is None:
-        raise RecipeError(
-            "CSR searches answers about pictures, and no image folder is named.",
-            hint="Set data.images, or data.scenes.",
-        )
-    items = prompts(samples, images, ask=settings.ask, most=settings.prompts, seed=recipe.data.seed)
-    _require_same_run(out, recipe, samples)
-    start = tuning.base_folder(recipe, out).path
+    with distributed.main_first():
+        samples, images, _ = training_records(recipe, "samples", out)
+        if images is None:
+            raise RecipeError(
+                "CSR searches answers about pictures, and no image folder is named.",
+                hint="Set data.images, or data.scenes.",
+            )
+        items = prompts(samples, images, ask=settings.ask, most=settings.prompts, seed=recipe.data.seed)
+        _require_same_run(out, recipe, samples)
+        start = tuning.base_folder(recipe, out).path
     models = [start]
     for number in range(1, settings.rounds + 1):
         folder = out / f"round-{number}"
         if not (folder / REPORT).is_file():
             _round(recipe, number, folder, models[-1], items, images)
         models.append(_result(folder))
-        _summarise(out, number)
-        if settings.evaluate:
-            measured = recipe.evaluate
-            evaluate(
-                [recipe.backbone.model if start.parent != out else str(start), *map(str, models[1:])],
-                benchmarks=measured.benchmarks, data=measured.data, limit=measured.limit, guard=measured.guard,
-                out=out / "evaluation",
-            )  # fmt: skip
+        with distributed.main_first():
+            if distributed.is_main():
+                _summarise(out, number)
+                if settings.evaluate:
+                    _measure(recipe, out, start, models)
     return models[-1]
+
+
+def _distributed() -> Any:
+    """Who of several processes searches and writes, and who waits."""
+    try:
+        from edgereverie.tuning import distributed
+    except ImportError as error:
+        raise MissingPackage(error.name or "torch", "Training", "train") from None
+    return distributed
+
+
+def _measure(recipe: Recipe, out: Path, start: Path, models: Sequence[Path]) -> None:
+    """All models so far in one report, the one that the rounds began with first."""
+    measured = recipe.evaluate
+    evaluate(
+        [recipe.backbone.model if start.parent != out else str(start), *map(str, models[1:])],
+        benchmarks=measured.benchmarks, data=measured.data, limit=measured.limit, guard=measured.guard,
+        out=out / "evaluation",
+    )  # fmt: skip
 
 
 def _require_same_run(out: Path, recipe: Recipe, samples: Sequence[Any]) -> None:
     """As for every run, but that more rounds, and measuring them, may be asked for later."""
-    try:
-        from edgereverie.tuning import run_folder
-    except ImportError as error:
-        raise MissingPackage(error.name or "torch", "Training", "train") from None
+    from edgereverie.tuning import run_folder
+
     asked = recipe.train.csr.model_copy(update={"rounds": 1, "evaluate": False})
     one = recipe.model_copy(update={"train": recipe.train.model_copy(update={"csr": asked})})
     run_folder.require_same_run(out, one, samples)
-    recipe.dump(out / "recipe.yaml")
+    with run_folder.written(out / "recipe.yaml"):
+        recipe.dump(out / "recipe.yaml")
 
 
 def _round(recipe: Recipe, number: int, folder: Path, model: Path, items: Sequence[Item], images: Path) -> None:
+    """One process searches, all train, one merges: those that wait find its work done."""
+    from edgereverie.tuning.run_folder import written
+
+    distributed = _distributed()
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    console.print(f"round {number} of {recipe.train.csr.rounds}: {len(items):,} prompts, {model}")
-    found = _searched(recipe, number, folder, model, items)
+    with distributed.main_first():
+        if distributed.is_main():
+            console.print(f"round {number} of {recipe.train.csr.rounds}: {len(items):,} prompts, {model}")
+            found = _searched(recipe, number, folder, model, items)
     looked = time.perf_counter()
-    learn = _training(recipe, number, folder, model, images)
-    trained = tuning.train(learn, folder / "train")
-    if trained.name == "adapter" and not (folder / "model").is_dir():
-        tuning.merge(trained, folder / "model", base=str(model))
-    report = {"round": number, "model": "start" if number == 1 else f"round-{number - 1}"} | _figures(found)
-    report |= {"train": _last_line(folder / "train" / "log.jsonl")}
-    report |= {"seconds": {"search": looked - started, "train": time.perf_counter() - looked}}
-    write_text(folder / REPORT, json.dumps(report, indent=2) + "\n")
-    _tell_of_length(report["words"], recipe.train.csr)
+    trained = tuning.train(_training(recipe, number, folder, model, images), folder / "train")
+    with distributed.main_first():
+        if not distributed.is_main():
+            return
+        if trained.name == "adapter" and not (folder / "model").is_dir():
+            with written(folder / "model"):
+                tuning.merge(trained, folder / "model", base=str(model))
+        report = {"round": number, "model": "start" if number == 1 else f"round-{number - 1}"} | _figures(found)
+        report |= {"train": _last_line(folder / "train" / "log.jsonl")}
+        report |= {"seconds": {"search": looked - started, "train": time.perf_counter() - looked}}
+        with written(folder / REPORT):
+            write_text(folder / REPORT, json.dumps(report, indent=2) + "\n")
+        _tell_of_length(report["words"], recipe.train.csr)
 
 
 def _tell_of_length(words: Mapping[str, float], settings: Csr) -> None:
@@ -146,6 +173,7 @@ def _searched(recipe: Recipe, number: int, folder: Path, model: Path, items: Seq
     from edgereverie.synthesis.csr import pairs
     from edgereverie.synthesis.csr.search import Settings
     from edgereverie.synthesis.journal import Journal
+    from edgereverie.tuning.run_folder import written
 
     wanted = recipe.train.csr
     settings = Settings(wanted.beams, wanted.diversity, wanted.sentence_tokens, wanted.characters)
@@ -161,16 +189,17 @@ def _searched(recipe: Recipe, number: int, folder: Path, model: Path, items: Seq
         found = pairs.paired(trees, wanted.reward, wanted.weight)
         if cut := getattr(judge, "cut", 0):
             console.print(f"  {cut:,} sentences were longer than CLIP reads, and judged by their beginnings")
-    pairs.write_found(
-        folder / "pairs.jsonl",
-        found,
-        sources=[source.path.name for source in recipe.data.train] or ["drawn scenes"],
-        model=f"{recipe.backbone.model}, " + ("as it was" if number == 1 else f"after round {number - 1}"),
-        identity=identity,
-        judge=pairs.IMAGE_GAIN if judge is None else judge.identity,
-        reward=f"{wanted.reward}, weight of relevance {wanted.weight:g}",
-        seed=recipe.data.seed,
-    )
+    with written(folder / "pairs.jsonl"):
+        pairs.write_found(
+            folder / "pairs.jsonl",
+            found,
+            sources=[source.path.name for source in recipe.data.train] or ["drawn scenes"],
+            model=f"{recipe.backbone.model}, " + ("as it was" if number == 1 else f"after round {number - 1}"),
+            identity=identity,
+            judge=pairs.IMAGE_GAIN if judge is None else judge.identity,
+            reward=f"{wanted.reward}, weight of relevance {wanted.weight:g}",
+            seed=recipe.data.seed,
+        )
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def train(
     method = METHODS.get(recipe.train.method)
     out.mkdir(parents=True, exist_ok=True)
     with distributed.main_first():
-        records, images, counted = training_records(recipe, method.kind, out)
+        with run_folder.written(out / "data") if recipe.data.scenes else nullcontext():
+            records, images, counted = training_records(recipe, method.kind, out)
         folder = base_folder(recipe, out)
     for name in ("adapter", "model"):
         if (out / name).is_dir():
@@ -80,7 +82,10 @@ def _plan(
     except Exception as error:
         console.print(f"  no plan: {type(error).__name__}: {error}")
         return
-    write_text(out / "plan.json", json.dumps(told(found), indent=2) + "\n")
+    try:
+        write_text(out / "plan.json", json.dumps(told(found), indent=2) + "\n")
+    except OSError as error:
+        console.print(f"  plan.json cannot be written ({error})")
     # A computer short of memory swaps and gets there; a card does not.
     if machine.cuda and not found.verdicts[0].fits and not anyway:
         raise TrainError(said(found), hint="Change the recipe so, or begin all the same with --anyway.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 from accelerate import PartialState
@@ -33,7 +34,8 @@ def main_first() -> Iterator[None]:
 
 def _state() -> PartialState:
     """What accelerate knows of this process and the others; joins them at the first call."""
-    return PartialState(cpu=device() == "cpu")
+    # What one process does first may be a search of hours; torch would give the others up after minutes.
+    return PartialState(cpu=device() == "cpu", timeout=timedelta(days=7))
 
 
 def inside(model: nn.Module, work: Callable[[nn.Module], Result]) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,12 @@ from peft import PeftModel
 from torch import nn
 
 from edgereverie.backbones.base import ModelFolder
-from edgereverie.bundle import sha256_of
-from edgereverie.errors import TrainError
+from edgereverie.bundle import sha256_of, write_text
+from edgereverie.errors import DataError, TrainError
 from edgereverie.records import as_json
 from edgereverie.tuning.losses import token_log_probs
 from edgereverie.tuning.pairs import Pairs, answers
+from edgereverie.tuning.run_folder import append, written
 
 _KEPT = "reference.jsonl"
 
@@ -64,7 +66,13 @@ def fingerprint(dataset: Pairs, folder: ModelFolder, precision: str) -> str:
         for side in (pair.chosen, pair.rejected):
             digest.update(side.ids.tobytes() + side.learned.tobytes())
     for image in sorted({pair.chosen.image for pair in dataset.pairs if pair.chosen.image is not None}):
-        digest.update(sha256_of(image).encode())
+        try:
+            digest.update(sha256_of(image).encode())
+        except OSError as error:
+            name = next(pair.id for pair in dataset.pairs if pair.chosen.image == image)
+            raise DataError(
+                f"Record {name!r}: {image}: the image cannot be read ({error.strerror}).", hint="Put the image back."
+            ) from None
     return digest.hexdigest()
 
 
@@ -84,45 +92,71 @@ def kept_reference(
     """
     path = out / _KEPT
     found = _read(path, identity, len(dataset))
-    missing = [index for index in range(len(dataset)) if np.isnan(found[index, 0])]
     device = next(model.parameters()).device
-    with _at_rest(model), path.open("a", encoding="utf-8", newline="\n") as stream:
-        if stream.tell() == 0:
-            stream.write(json.dumps({"edgereverie": "reference", "fingerprint": identity}) + "\n")
-        for start in range(0, len(missing), batch_size):
-            pairs = [dataset[index] for index in missing[start : start + batch_size]]
-            batch = {key: value.to(device) for key, value in collate(pairs).items()}
-            with torch.no_grad():
-                both = answers(token_log_probs(model, batch), batch)
-            for pair, chosen, rejected in zip(pairs, both.chosen.tolist(), both.rejected.tolist(), strict=True):
-                found[pair.index] = chosen, rejected
-                row = {
-                    "pair": pair.index,
-                    "id": pair.id,
-                    "ref_chosen_logps": chosen,
-                    "ref_rejected_logps": rejected,
-                }
-                stream.write(json.dumps(row) + "\n")
-            stream.flush()
-            progress(len(dataset) - len(missing) + start + len(pairs), len(dataset))
+    with _at_rest(model):
+        if not path.is_file() or not path.stat().st_size:
+            append(path, json.dumps({"edgereverie": "reference", "fingerprint": identity}))
+        for start in range(0, len(dataset), batch_size):
+            batched = range(start, min(start + batch_size, len(dataset)))
+            missing = [index for index in batched if np.isnan(found[index, 0])]
+            if missing:
+                # The whole batch, also where a kill left half of it: what a pair shares its batch with shows in the last bits.
+                batch = {key: value.to(device) for key, value in collate([dataset[index] for index in batched]).items()}
+                with torch.no_grad():
+                    both = answers(token_log_probs(model, batch), batch)
+                computed = dict(
+                    zip(batched, zip(both.chosen.tolist(), both.rejected.tolist(), strict=True), strict=True)
+                )
+                for index in missing:
+                    found[index] = computed[index]
+                    append(path, json.dumps(_row(identity, index, dataset[index].id, *computed[index])))
+            progress(batched.stop, len(dataset))
     return found
 
 
+def _row(identity: str, pair: int, name: str, chosen: float, rejected: float) -> dict[str, Any]:
+    """A line of the file. check: of what it says and of whose it is."""
+    row = {"pair": pair, "id": name, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+    return row | {"check": hashlib.sha256(json.dumps([identity, row]).encode()).hexdigest()[:16]}
+
+
 def _read(path: Path, identity: str, pairs: int) -> np.ndarray:
-    """What a killed run has left; a torn last line is cut off."""
+    """What a stopped run has left. A torn last line is cut off, damaged ones are left out and told of.
+
+    Raises TrainError when the first line is another run's.
+    """
     found = np.full((pairs, 2), np.nan, dtype=np.float32)
     if not path.is_file():
         return found
     raw = path.read_bytes()
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if whole != raw:
-        path.write_bytes(whole)
-    lines: list[dict[str, Any]] = [json.loads(line) for line in whole.decode("utf-8").splitlines()]
-    if lines and lines[0].get("fingerprint") != identity:
+    lines = raw[: raw.rfind(b"\n") + 1].decode("utf-8", errors="replace").splitlines()
+    if lines and (_parsed(lines[0]) or {}).get("fingerprint") != identity:
         raise TrainError(
             f"{path}: these log-probabilities were computed with other weights, other data or another precision.",
             hint="Delete the file to have them computed anew, or give the run another --out.",
         )
+    kept = lines[:1]
     for line in lines[1:]:
-        found[line["pair"]] = line["ref_chosen_logps"], line["ref_rejected_logps"]
+        row = _parsed(line) or {}
+        try:
+            pair, values = row["pair"], (row["ref_chosen_logps"], row["ref_rejected_logps"])
+            if row == _row(identity, pair, row["id"], *values):
+                found[pair] = values
+                kept.append(line)
+        except (KeyError, IndexError, TypeError, ValueError):
+            continue
+    if damaged := len(lines) - len(kept):
+        told = f"{path}: {damaged} damaged {'lines are' if damaged > 1 else 'line is'} computed anew."
+        warnings.warn(told, RuntimeWarning, stacklevel=3)
+    if (whole := "".join(f"{line}\n" for line in kept)).encode() != raw:
+        with written(path):
+            write_text(path, whole)
     return found
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

@@ -13,9 +13,10 @@ runs/<name>/
 from __future__ import annotations
 
 import logging
-import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,8 +30,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.utils import logging as transformers_logging
 
 from edgereverie.backbones.base import ModelFolder, device, save_folder
-from edgereverie.bundle import new_folder, write_text
-from edgereverie.errors import TrainError
+from edgereverie.bundle import new_folder
+from edgereverie.errors import DataError, TrainError
 from edgereverie.recipe import Recipe
 from edgereverie.records import PreferencePair, Sample
 from edgereverie.tuning import card, distributed, run_report
@@ -40,12 +41,13 @@ from edgereverie.tuning.methods.base import Method, Start
 from edgereverie.tuning.order import BatchOrder
 from edgereverie.tuning.qlora import checkpoint_layers, count, place
 from edgereverie.tuning.run_folder import (
-    COMPLETE,
     checkpoints,
-    flush,
     is_last,
     last_checkpoint,
+    remove,
     require_same_run,
+    seal,
+    whole_or_none,
     written,
 )
 from edgereverie.tuning.watch import Watch
@@ -97,18 +99,15 @@ class _MethodTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        with written(folder):
+        with written(folder), whole_or_none(folder):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # each process saves its own random state
             if not distributed.is_main():
                 return
-            for path in folder.iterdir():
-                flush(path)
-            write_text(folder / COMPLETE, "")
+            seal(folder)
         # Not by the Trainer, which would remove the last whole checkpoint before this one is.
         for old in checkpoints(folder.parent)[: -self.recipe.train.keep_checkpoints]:
-            (old / COMPLETE).unlink()
-            shutil.rmtree(old)
+            remove(old)
 
 
 @contextmanager
@@ -121,13 +120,39 @@ def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def tensorboard(folder: Path) -> TrainerCallback | None:
-    """Writes the log as TensorBoard events, where that package is installed."""
+    """Writes the log as TensorBoard events, where that package is installed.
+
+    The log holds the same figures: when events cannot be written, that is told, and the run goes on without them.
+    """
     if find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
-    return TensorBoardCallback(SummaryWriter(log_dir=str(folder)))
+    class Events(TensorBoardCallback):
+        def _or_none(self, write: Callable[..., None], *given: Any, **named: Any) -> None:
+            if self.tb_writer is None:
+                return
+            try:
+                write(*given, **named)
+            except OSError as error:
+                self.tb_writer = None
+                warnings.warn(f"{folder}: no more events are written ({error}).", RuntimeWarning, stacklevel=2)
+
+        def on_train_begin(self, *given, **named):
+            self._or_none(super().on_train_begin, *given, **named)
+
+        def on_log(self, *given, **named):
+            self._or_none(super().on_log, *given, **named)
+
+        def on_train_end(self, *given, **named):
+            self._or_none(super().on_train_end, *given, **named)
+
+    try:
+        return Events(SummaryWriter(log_dir=str(folder)))
+    except OSError as error:
+        warnings.warn(f"{folder}: no events are written ({error}).", RuntimeWarning, stacklevel=2)
+        return None
 
 
 def quiet() -> None:
@@ -179,6 +204,28 @@ def _arguments(recipe: Recipe, out: Path, precision: str) -> TrainingArguments:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A collate whose errors say which records a lost or damaged picture belongs to."""
+
+    collate: Callable[..., Any]
+
+    def __call__(self, examples: Sequence[Any]) -> Any:
+        try:
+            return self.collate(examples)
+        except OSError as error:
+            lost = DataError(f"{error.filename}: the image cannot be read ({error.strerror}).")
+            raise self._of(lost, examples) from None
+        except DataError as error:
+            raise self._of(error, examples) from None
+
+    def _of(self, error: DataError, examples: Sequence[Any]) -> DataError:
+        images = {example.id: getattr(example, "chosen", example).image for example in examples}
+        about = [name for name, image in images.items() if image is not None and str(image) in str(error)]
+        hint = f"{error.hint or 'Put the image back.'} Then run the same command again: it goes on from the last checkpoint."
+        return DataError(f"Record {', '.join(map(repr, about))}: {error}" if about else str(error), hint=hint)
+
+
 def _ready(collate: Callable[..., Any], seen: Pictures | None, model: torch.nn.Module) -> Callable[..., Any]:
     """Batches for what is computed before the first step: their pictures seen already."""
     return collate if seen is None else lambda examples: seen.filled(model, collate(examples))
@@ -207,7 +254,8 @@ def run(
     with distributed.main_first():
         require_same_run(out, recipe, samples)
         if distributed.is_main():
-            recipe.dump(out / "recipe.yaml")
+            with written(out / "recipe.yaml"):
+                recipe.dump(out / "recipe.yaml")
     precision = precision_of(recipe)
     torch.manual_seed(recipe.train.seed)
     # A trainable base is kept in 32 bit under autocast; a frozen one in the precision it computes in.
@@ -226,7 +274,7 @@ def run(
     transformers_logging.set_verbosity_error()
     report = Watch(out / "log.jsonl", console, f"train {recipe.name}")
     seen = pictures(model, folder.image, recipe.train, precision)
-    collate = keeping(method.collate(folder, recipe), seen)
+    collate = _Named(keeping(method.collate(folder, recipe), seen))
     with distributed.main_first():
         method.prepare(
             Start(model, dataset, _ready(collate, seen, model), folder, recipe, precision, out, partial(_bar, console))
@@ -247,7 +295,7 @@ def run(
     if distributed.is_main() and (board := tensorboard(out / "tensorboard")) is not None:
         trainer.add_callback(board)
     with distributed.main_first():
-        checkpoint = last_checkpoint(out / "checkpoints")
+        checkpoint = last_checkpoint(out / "checkpoints", lambda told: console.print(f"  {told}"))
     tell = partial(run_report.write, out, recipe, card.sources(samples), counts)
     try:
         if checkpoint is not None and is_last(checkpoint):
@@ -266,6 +314,9 @@ def run(
     result = out / ("adapter" if isinstance(model, PeftModel) else "model")
     if not distributed.is_main():
         return result
+    # The result comes last: a run that has one is finished, and is not gone into again.
+    with written(out / "report.html"):
+        tell()
     with written(result), new_folder(result, replace=True) as beside:
         if isinstance(model, PeftModel):
             model.peft_config["default"].base_model_name_or_path = recipe.backbone.model
@@ -274,6 +325,4 @@ def run(
         else:
             save_folder(model.to(torch.float16), folder, beside)  # in 16 bits, as models are published
         card.write(beside, recipe, counts, numbers, out / "log.jsonl", samples)
-    with written(out / "report.html"):
-        tell()
     return result

@@ -28,6 +28,7 @@ from transformers import TrainerCallback
 from edgereverie.bundle import write_text
 from edgereverie.errors import TrainError
 from edgereverie.tuning.losses import base_of
+from edgereverie.tuning.run_folder import append, written
 
 DIVERGENCE, FROZEN, NO_LABELS, LENGTH = "divergence", "frozen adapter", "no labels", "length"
 
@@ -174,6 +175,8 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         self.progress.update(self.task, completed=state.global_step)
+        # A line of the log is a mean over the steps behind the last one: a run that goes on from here lacks none of them.
+        control.should_log = control.should_log or control.should_save
 
     def on_log(self, args, state, control, logs=None, model=None, **_):
         if not logs or "loss" not in logs:
@@ -188,8 +191,7 @@ class Watch(TrainerCallback):
             entry["notices"] = notices
         self._clear()
         if state.is_world_process_zero:
-            with self.log.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(entry) + "\n")
+            append(self.log, json.dumps(entry))
         if not math.isfinite(loss):
             raise TrainError(
                 f"The loss became {loss} at step {state.global_step}.",
@@ -274,4 +276,5 @@ def _drop_after(log: Path, step: int) -> None:
             continue
         if entry["step"] <= step:
             kept.append(line)
-    write_text(log, "".join(line + "\n" for line in kept))
+    with written(log):
+        write_text(log, "".join(line + "\n" for line in kept))

@@ -83,6 +83,44 @@ def test_two_processes_are_one_with_twice_the_batch(case: str, tiny_folder: Path
     assert {"rng_state_0.pth", "rng_state_1.pth", "complete"} <= {path.name for path in saved.iterdir()}
 
 
+ROUNDS = """
+name: rounds
+backbone: {{model: {model}, quantization: none}}
+data:
+  scenes: {{count: 5, diet: balanced, seed: 3}}
+train:
+  method: csr
+  steps: 2
+  batch_size: {batch}
+  learning_rate: 1.0e-3
+  warmup: 0.0
+  precision: fp32
+  log_every: 1
+  lora: {{rank: 4, alpha: 8, dropout: 0.0}}
+  csr: {{rounds: 2, ask: [Describe the image.], prompts: 4, beams: 3, characters: 60, sentence_tokens: 20}}
+"""
+
+
+def test_one_process_searches_and_both_learn_what_it_found(tmp_path: Path) -> None:
+    """Rounds on two processes, each after the other's end; the first one's pairs and losses are those of one process."""
+    folders = []
+    for processes, batch in ((2, 1), (1, 2)):
+        recipe = tmp_path / f"{processes}.yaml"
+        recipe.write_text(ROUNDS.format(model="starter", batch=batch), encoding="utf-8")
+        folders.append(launched(recipe, tmp_path / f"run{processes}", processes))
+    two, one = (folder / "round-1" for folder in folders)
+    assert (two / "pairs.jsonl").read_bytes() == (one / "pairs.jsonl").read_bytes()
+    losses = [
+        [json.loads(line)["loss"] for line in (folder / "train" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        for folder in (two, one)
+    ]
+    assert len(losses[0]) == 2 and losses[0] == pytest.approx(losses[1], abs=1e-4)
+    first, second = (json.loads((folders[0] / f"round-{number}" / "report.json").read_text()) for number in (1, 2))
+    assert first["model"] == "start" and second["model"] == "round-1" and second["pairs"]
+    assert (folders[0] / "round-2" / "model" / "model.safetensors").is_file()
+    assert not list(folders[0].rglob(".*"))
+
+
 def test_alone_nothing_is_wrapped_and_nobody_waits() -> None:
     model = nn.Linear(2, 2)
     assert distributed.is_main() and distributed.inside(model, lambda inner: inner is model)

@@ -13,7 +13,7 @@ import pytest
 from edgereverie.bundle import sha256_of
 from edgereverie.errors import TrainError
 from edgereverie.recipe import load_recipe
-from edgereverie.tuning import trainer, watch
+from edgereverie.tuning import run_folder, trainer, watch
 from edgereverie.tuning.methods.reflective import METHOD
 
 # One interpreter, one child for each moment: the imports are paid once, and each child dies by a real SIGKILL.
@@ -27,7 +27,7 @@ from rich.console import Console
 from edgereverie.backbones.base import open_folder
 from edgereverie.data.jsonl import read_samples
 from edgereverie.recipe import load_recipe
-from edgereverie.tuning import trainer, watch
+from edgereverie.tuning import run_folder, trainer, watch
 from edgereverie.tuning.methods.reflective import METHOD
 from peft import PeftModel
 
@@ -58,7 +58,7 @@ def all_but_the_mark():
     def flush(path):
         if path.parent.name == "checkpoint-4":
             die()
-    trainer.flush = flush
+    run_folder.flush = flush
 
 def half_an_adapter():
     def save(self, path, *args, **keywords):
@@ -230,14 +230,14 @@ def test_a_full_disk_while_saving_the_adapter(train, recipe, tmp_path: Path, fil
 
 def test_old_checkpoints_go_only_after_a_new_one_is_whole(train, recipe, tmp_path: Path, monkeypatch) -> None:
     """With one kept: when the second cannot be finished, the first is still there."""
-    real = trainer.flush
+    real = run_folder.flush
 
     def fail(path: Path) -> None:
         if path.parent.name == "checkpoint-4":
             raise OSError(28, "No space left on device")
         real(path)
 
-    monkeypatch.setattr(trainer, "flush", fail)
+    monkeypatch.setattr(run_folder, "flush", fail)
     with pytest.raises(TrainError, match="checkpoint-4: cannot be written"):
         train(recipe(keep_checkpoints=1), tmp_path / "run")
     assert complete(tmp_path / "run") == ["checkpoint-2"]
