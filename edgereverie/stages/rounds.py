@@ -31,6 +31,7 @@ from edgereverie.stages._console import bar, console
 from edgereverie.stages.backbones import open_model
 from edgereverie.stages.data import training_records
 from edgereverie.stages.evaluation import artefact, evaluate
+from edgereverie.tuning import processor
 
 if TYPE_CHECKING:
     from edgereverie.synthesis.csr.pairs import Found
@@ -50,6 +51,7 @@ def csr(recipe: Recipe, out: Path) -> Path:
     from edgereverie.synthesis.csr.pairs import prompts
 
     distributed = _distributed()
+    processor.spare()
     settings = recipe.train.csr
     out.mkdir(parents=True, exist_ok=True)
     with distributed.main_first():

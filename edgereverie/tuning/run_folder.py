@@ -76,9 +76,7 @@ def seal(checkpoint: Path) -> None:
 def damage(checkpoint: Path) -> str | None:
     """What is wrong with a complete checkpoint, told by its file; None for nothing."""
     try:
-        told = (checkpoint / COMPLETE).read_text(encoding="utf-8")
-        # Checkpoints of before 0.2 hold no digests: nothing is known of their files.
-        digests = dict(json.loads(told)) if told else {}
+        digests = dict(json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8")))
     except ValueError:
         return f"{COMPLETE} cannot be read"
     for name, digest in digests.items():

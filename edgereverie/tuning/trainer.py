@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -231,6 +232,20 @@ def _ready(collate: Callable[..., Any], seen: Pictures | None, model: torch.nn.M
     return collate if seen is None else lambda examples: seen.filled(model, collate(examples))
 
 
+def _train_from(checkpoint: Path | None, trainer: Trainer) -> None:
+    """Take the steps behind a checkpoint, or all of them."""
+    try:
+        if checkpoint is not None and is_last(checkpoint):
+            trainer._load_from_checkpoint(str(checkpoint))
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except UnpicklingError:
+        raise TrainError(
+            f"{checkpoint}: one of its files holds more than weights and plain values, and was not loaded.",
+            hint="This run did not write that. Delete the checkpoint: the run goes on from the one before.",
+        ) from None
+
+
 def run(
     recipe: Recipe,
     method: Method,
@@ -298,10 +313,7 @@ def run(
         checkpoint = last_checkpoint(out / "checkpoints", lambda told: console.print(f"  {told}"))
     tell = partial(run_report.write, out, recipe, card.sources(samples), counts)
     try:
-        if checkpoint is not None and is_last(checkpoint):
-            trainer._load_from_checkpoint(str(checkpoint))
-        else:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        _train_from(checkpoint, trainer)
     except TrainError:
         with suppress(OSError):  # the error itself is what has to be told
             if distributed.is_main():

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -273,7 +272,7 @@ def test_a_checkpoint_cannot_run_code(
     if name == "training_args.bin":  # written by the Trainer, read by nobody
         assert adapter(train(recipe(), stopped)) == adapter(trained / "adapter")
     else:
-        with pytest.raises(pickle.UnpicklingError, match=r"[Ww]eights.only"):
+        with pytest.raises(TrainError, match="more than weights and plain values"):
             train(recipe(), stopped)
     assert not (tmp_path / "exploded").exists()
 
