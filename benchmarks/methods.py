@@ -42,17 +42,18 @@ def tuned(recipe: str, run: Path, seed: int, base: str = "starter", *settings: s
     return merged if merged.is_dir() else stages.merge(result, merged, base=base)
 
 
-def povid(title: str, out: Path, seed: int, base: str = "starter") -> Found:
-    text = tuned("povid-text", out / f"{title}-text-{seed}", seed, base)
-    yield f"{title}: POVID, text", text
-    yield f"{title}: POVID, text and noise", tuned("povid", out / f"{title}-noise-{seed}", seed, str(text))
+def povid(before: str, out: Path, seed: int, base: str = "starter") -> Found:
+    name = before.split(",")[0] or "starter"
+    text = tuned("povid-text", out / f"{name}-text-{seed}", seed, base)
+    yield f"{before}POVID, text", text
+    yield f"{before}POVID, text and noise", tuned("povid", out / f"{name}-noise-{seed}", seed, str(text))
 
 
-def csr(title: str, out: Path, seed: int, rounds: int, base: str = "starter") -> Found:
-    run = out / f"{title}-csr-{seed}"
+def csr(before: str, out: Path, seed: int, rounds: int, base: str = "starter") -> Found:
+    run = out / f"{'chain' if before else 'starter'}-csr-{seed}"
     tuned("csr", run, seed, base, f"train.csr.rounds={rounds}")
     for number in range(1, rounds + 1):
-        yield f"{title}: CSR, round {number}", run / f"round-{number}" / "model"
+        yield f"{before}CSR, round {number}", run / f"round-{number}" / "model"
 
 
 def reflective(out: Path, seed: int) -> Found:
@@ -64,18 +65,18 @@ def balanced(out: Path, seed: int) -> Found:
 
 
 def preferences(out: Path, seed: int) -> Found:
-    yield from povid("starter", out, seed)
+    yield from povid("", out, seed)
 
 
 def searched(out: Path, seed: int) -> Found:
-    yield from csr("starter", out, seed, ROUNDS)
+    yield from csr("", out, seed, ROUNDS)
 
 
 def chain(out: Path, seed: int) -> Found:
     ((_, base),) = reflective(out, seed)
-    for title, path in povid("reflective", out, seed, str(base)):
+    for title, path in povid("reflective, ", out, seed, str(base)):
         yield title, path
-    yield from csr("reflective, POVID", out, seed, ROUNDS_IN_CHAIN, str(path))
+    yield from csr("reflective, POVID, ", out, seed, ROUNDS_IN_CHAIN, str(path))
 
 
 ARMS: dict[str, Callable[[Path, int], Found]] = {
