@@ -1,6 +1,6 @@
 """The losses against TRL's trainers: its own chat template, processor, collator, fused head and reference, on one model folder.
 
-    pip install trl datasets
+    pip install 'edgereverie[peers]'
 
 TRL sees one pair at a time: its anchor is a mean over a batch's tokens, ours over each pair's, and its ``aot`` compares sorted
 batches; for one pair they are RPO's anchor and smoothed DPO. Ours sees all pairs in one batch of trees.
