@@ -265,12 +265,14 @@ class Train(StrictModel):
     seed: Seed = 0
 
     @model_validator(mode="after")
-    def _noise_has_a_living_reference(self) -> Self:
-        if self.method == "povid" and self.povid.stage == "noise" and self.preference.reference == "kept":
+    def _what_is_kept_stays_as_it_is(self) -> Self:
+        noised = self.method == "povid" and self.povid.stage == "noise" and self.preference.reference == "kept"
+        if noised and (self.povid.redraw or self.povid.loss == "paper"):
             raise _conflict(
-                "the reference's words on noised pictures are not kept. Set reference to adapter-off, or stage to text.",
+                "what a reference says on noised pictures is kept only where loss is repo and noise is drawn once. "
+                "Set povid.loss to repo and povid.redraw to false, or reference to adapter-off.",
                 "preference.reference",
-                "povid.stage",
+                "povid.redraw",
             )
         return self
 

@@ -21,13 +21,13 @@ from edgereverie.tuning.preference import Answers
 class Pair:
     """chosen and rejected: the whole conversations. index: the pair's number in its data set.
 
-    reference: the two answers' log-probabilities under the reference, where they were kept. epoch: of this look at it.
+    reference: what was kept of the reference, the two answers' log-probabilities first. epoch: of this look at it.
     """
 
     index: int
     chosen: Example
     rejected: Example
-    reference: tuple[float, float] | None = None
+    reference: tuple[float, ...] | None = None
     epoch: int = 0
 
     @property
@@ -69,7 +69,7 @@ class Pairs(torch.utils.data.Dataset):
             )
 
     def keep(self, reference: np.ndarray) -> None:
-        """Give every pair the reference's log-probabilities: (pairs, 2), chosen and rejected."""
+        """Give every pair what was kept of the reference: (pairs, figures), chosen and rejected first."""
         told = zip(self.pairs, reference.tolist(), strict=True)
         self.pairs = [replace(pair, reference=tuple(values)) for pair, values in told]
 
@@ -104,7 +104,7 @@ def _answered(example: Example) -> Example:
 @dataclass(frozen=True, slots=True)
 class CollatePairs:
     """Pairs -> one batch of conversations, chosen and rejected by turns; ``pair``: (pairs,) int64, their numbers; and
-    ``reference``: (pairs, 2) float32, where that was kept.
+    ``reference``: (pairs, figures) float32, where that was kept.
     """
 
     collate: Collate

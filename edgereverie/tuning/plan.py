@@ -88,7 +88,8 @@ class Planner:
         self.looked_at = len(looked)
         self.dataset = method.dataset(looked, folder, images, recipe)
         if recipe.train.preference.reference == "kept" and hasattr(self.dataset, "keep"):
-            self.dataset.keep(np.zeros((len(self.dataset), 2)))  # computed before the first step, not in each of them
+            # Computed before the first step, not in each of them.
+            self.dataset.keep(np.zeros((len(self.dataset), len(method.kept(recipe).names))))
         self.longest = plan_batches.longest(self.dataset)
         self._shapes: dict[tuple[int, int, int], list[Shape]] = {}
         self._traces: dict[tuple[Any, ...], Trace] = {}

@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import sha256_of, write_text
 from edgereverie.errors import DataError, TrainError
 from edgereverie.records import as_json
-from edgereverie.tuning.losses import token_log_probs
-from edgereverie.tuning.pairs import Pairs, answers
+from edgereverie.tuning.pairs import Pairs
 from edgereverie.tuning.run_folder import append, written
 
 _KEPT = "reference.jsonl"
@@ -57,9 +57,11 @@ def _at_rest(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def fingerprint(dataset: Pairs, folder: ModelFolder, precision: str) -> str:
-    """What the kept figures depend on: the weights, the words as the model reads them, the pictures and their geometry."""
-    digest = hashlib.sha256(json.dumps([as_json(folder.image), folder.chat.name, precision]).encode())
+def fingerprint(dataset: Pairs, folder: ModelFolder, precision: str, settings: Mapping[str, Any]) -> str:
+    """What the kept figures depend on: the weights, the words as the model reads them, the pictures and their geometry, and
+    the method's own ``settings``.
+    """
+    digest = hashlib.sha256(json.dumps([as_json(folder.image), folder.chat.name, precision, settings]).encode())
     for path in folder.files():
         digest.update(sha256_of(path).encode())
     for pair in dataset.pairs:
@@ -76,22 +78,31 @@ def fingerprint(dataset: Pairs, folder: ModelFolder, precision: str) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept for each pair. names: of its figures. figures: (pairs, names), of a model and a batch."""
+
+    names: tuple[str, ...]
+    figures: Callable[[nn.Module, Mapping[str, Any]], Tensor]
+
+
 def kept_reference(
     model: nn.Module,
     dataset: Pairs,
-    collate: Callable[..., Mapping[str, torch.Tensor]],
+    collate: Callable[..., Mapping[str, Any]],
     out: Path,
     identity: str,
     batch_size: int,
+    kept: Kept,
     progress: Callable[[int, int], None],
 ) -> np.ndarray:
-    """log p of each pair's chosen and rejected answer under ``model`` as it is now. (pairs, 2) float32.
+    """The figures of each pair under ``model`` as it is now. (pairs, names) float32.
 
     Kept in ``out``/reference.jsonl, a line for each pair behind one with ``identity``: a run that was killed goes on there.
     Raises TrainError when the file belongs to other weights or other data.
     """
     path = out / _KEPT
-    found = _read(path, identity, len(dataset))
+    found = _read(path, identity, len(dataset), kept.names)
     device = next(model.parameters()).device
     with _at_rest(model):
         if not path.is_file() or not path.stat().st_size:
@@ -101,31 +112,34 @@ def kept_reference(
             missing = [index for index in batched if np.isnan(found[index, 0])]
             if missing:
                 # The whole batch, also where a kill left half of it: what a pair shares its batch with shows in the last bits.
-                batch = {key: value.to(device) for key, value in collate([dataset[index] for index in batched]).items()}
+                batch = _moved(collate([dataset[index] for index in batched]), device)
                 with torch.no_grad():
-                    both = answers(token_log_probs(model, batch), batch)
-                computed = dict(
-                    zip(batched, zip(both.chosen.tolist(), both.rejected.tolist(), strict=True), strict=True)
-                )
+                    computed = dict(zip(batched, kept.figures(model, batch).tolist(), strict=True))
                 for index in missing:
                     found[index] = computed[index]
-                    append(path, json.dumps(_row(identity, index, dataset[index].id, *computed[index])))
+                    append(path, json.dumps(_row(identity, index, dataset[index].id, kept.names, computed[index])))
             progress(batched.stop, len(dataset))
     return found
 
 
-def _row(identity: str, pair: int, name: str, chosen: float, rejected: float) -> dict[str, Any]:
+def _moved(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    return {
+        key: _moved(value, device) if isinstance(value, Mapping) else value.to(device) for key, value in batch.items()
+    }
+
+
+def _row(identity: str, pair: int, name: str, names: Sequence[str], values: Sequence[float]) -> dict[str, Any]:
     """A line of the file. check: of what it says and of whose it is."""
-    row = {"pair": pair, "id": name, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+    row = {"pair": pair, "id": name} | dict(zip(names, values, strict=True))
     return row | {"check": hashlib.sha256(json.dumps([identity, row]).encode()).hexdigest()[:16]}
 
 
-def _read(path: Path, identity: str, pairs: int) -> np.ndarray:
+def _read(path: Path, identity: str, pairs: int, names: Sequence[str]) -> np.ndarray:
     """What a stopped run has left. A torn last line is cut off, damaged ones are left out and told of.
 
     Raises TrainError when the first line is another run's.
     """
-    found = np.full((pairs, 2), np.nan, dtype=np.float32)
+    found = np.full((pairs, len(names)), np.nan, dtype=np.float32)
     if not path.is_file():
         return found
     raw = path.read_bytes()
@@ -139,8 +153,8 @@ def _read(path: Path, identity: str, pairs: int) -> np.ndarray:
     for line in lines[1:]:
         row = _parsed(line) or {}
         try:
-            pair, values = row["pair"], (row["ref_chosen_logps"], row["ref_rejected_logps"])
-            if row == _row(identity, pair, row["id"], *values):
+            pair, values = row["pair"], [row[name] for name in names]
+            if row == _row(identity, pair, row["id"], names, values):
                 found[pair] = values
                 kept.append(line)
         except (KeyError, IndexError, TypeError, ValueError):

@@ -206,6 +206,24 @@ def test_povid_trains(folder, pairs, drawn_pairs: Path, tmp_path: Path) -> None:
     assert result.name == "adapter" and losses[0] == pytest.approx(np.log(2), abs=1e-3) and losses[-1] < losses[0]
 
 
+def test_a_kept_reference_of_noised_pictures_is_what_it_says_itself(
+    folder, pairs, drawn_pairs: Path, tmp_path: Path
+) -> None:
+    """Noise drawn once: the same losses in the second epoch too, where policy and reference are no longer one."""
+    images, povid = drawn_pairs / "images", {"redraw": False}
+    logs = []
+    for name, preference in (("off", {}), ("kept", {"reference": "kept"})):
+        run(folder, pairs, images, tmp_path / name, POVID, method="povid", povid=povid, preference=preference, steps=8,
+            learning_rate=1e-3)  # fmt: skip
+        logs.append([json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()])
+    for a, b in zip(*logs, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+    assert abs(logs[0][-1]["loss"] - np.log(2)) > 1e-2
+    rows = [json.loads(line) for line in (tmp_path / "kept" / "reference.jsonl").read_text().splitlines()[1:]]
+    assert all(row["ref_own_logps"] < 0 for row in rows) and len(rows) == len(pairs)
+    assert any(row["ref_own_logps"] != row["ref_chosen_logps"] for row in rows)
+
+
 def test_the_prompt_is_not_learned(data: Pairs, folder: ModelFolder) -> None:
     tokenizer = folder.tokenizer()
     for pair in data.pairs:
@@ -236,7 +254,7 @@ def test_settings_that_contradict_each_other(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("name: run\ndata: {scenes: {count: 2, diet: preferences}}\ntrain:\n  method: povid\n"
                     "  preference: {reference: kept}\n")  # fmt: skip
-    with pytest.raises(RecipeError, match="noised pictures are not kept"):
+    with pytest.raises(RecipeError, match="kept only where loss is repo and noise is drawn once"):
         load_recipe(path)
     path.write_text("name: run\ndata: {scenes: {count: 2, diet: preferences}}\ntrain:\n  method: dpo\n"
                     "  preference: {loss: ipo, smoothing: 0.1}\n")  # fmt: skip

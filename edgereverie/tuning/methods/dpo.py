@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from edgereverie.tuning.losses import auxiliary_loss, token_log_probs
 from edgereverie.tuning.methods.base import Start
 from edgereverie.tuning.pairs import CollatePairs, Pairs, answers
 from edgereverie.tuning.preference import Answers, margin, preference_loss
-from edgereverie.tuning.reference import adapter_off, fingerprint, kept_reference
+from edgereverie.tuning.reference import Kept, adapter_off, fingerprint, kept_reference
 
 
 class Dpo:
@@ -49,13 +50,22 @@ class Dpo:
     def prepare(self, start: Start) -> None:
         """Compute what is kept of the reference, while the adapter is still without effect."""
         if start.recipe.train.preference.reference == "kept":
-            identity = fingerprint(start.dataset, start.folder, start.precision)
+            settings = self.kept_settings(start.recipe)
+            identity = fingerprint(start.dataset, start.folder, start.precision, settings)
             with start.bar("reference") as progress:
-                kept = kept_reference(
+                found = kept_reference(
                     start.model, start.dataset, start.collate, start.out, identity,
-                    start.recipe.train.batch_size, progress,
+                    start.recipe.train.batch_size, self.kept(start.recipe), progress,
                 )  # fmt: skip
-            start.dataset.keep(kept)
+            start.dataset.keep(found)
+
+    def kept(self, recipe: Recipe) -> Kept:
+        """What a kept reference is, for each pair."""
+        return Kept(("ref_chosen_logps", "ref_rejected_logps"), _both)
+
+    def kept_settings(self, recipe: Recipe) -> dict[str, Any]:
+        """What of the recipe kept figures depend on, beside data and model."""
+        return {}
 
     def loss(
         self, model: nn.Module, batch: Mapping[str, Tensor], count: Tensor | int, recipe: Recipe
@@ -77,9 +87,20 @@ class Dpo:
 
     def reference(self, model: nn.Module, batch: Mapping[str, Tensor], policy: Answers) -> Answers:
         if "reference" in batch:
-            return policy._replace(chosen=batch["reference"][:, 0], rejected=batch["reference"][:, 1])
+            return kept_answers(policy, batch)
         with torch.no_grad(), adapter_off(model):
             return answers(token_log_probs(model, batch), batch)
+
+
+def _both(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """(pairs, 2): log p of chosen and rejected answers."""
+    both = answers(token_log_probs(model, batch), batch)
+    return torch.stack([both.chosen, both.rejected], dim=1)
+
+
+def kept_answers(policy: Answers, batch: Mapping[str, Tensor]) -> Answers:
+    """The reference's answers, from what was kept of it."""
+    return policy._replace(chosen=batch["reference"][:, 0], rejected=batch["reference"][:, 1])
 
 
 def rewards(policy: Answers, reference: Answers, beta: float) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ training: at each token of the preferred answer, what the model holds most likel
 loss ``repo``, as published in code: 0.5 DPO(chosen, own) + 0.5 DPO(chosen, rejected), where own are those tokens, read from
 the noised picture and scored under the clean one; the reference has its own such tokens. loss ``paper``: one sigmoid over
 alpha log-ratio(chosen) - text_beta log-ratio(rejected) - noise_beta log-ratio(own), the last under the noised picture.
+The first one's reference can be kept where noise is drawn once; the second's is asked about words that change with the policy.
 The two were never reconciled (github.com/YiyangZhou/POVID, thread 3); the first is what made the published checkpoints.
 """
 
@@ -28,11 +29,11 @@ from edgereverie.image import open_image
 from edgereverie.recipe import Povid as Settings
 from edgereverie.recipe import Recipe
 from edgereverie.tuning.losses import auxiliary_loss, hidden_states, log_probs_at, most_likely_at
-from edgereverie.tuning.methods.dpo import Dpo, rewards
+from edgereverie.tuning.methods.dpo import Dpo, kept_answers, rewards
 from edgereverie.tuning.noise import noised
 from edgereverie.tuning.pairs import CollatePairs, Pair, answers
 from edgereverie.tuning.preference import Answers, preference_loss
-from edgereverie.tuning.reference import adapter_off
+from edgereverie.tuning.reference import Kept, adapter_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,15 @@ class Povid(Dpo):
         if recipe.train.povid.stage == "text":
             return pairs
         return CollateNoised(pairs, recipe.train.povid, recipe.train.seed)
+
+    def kept(self, recipe: Recipe) -> Kept:
+        text = super().kept(recipe)
+        return text if recipe.train.povid.stage == "text" else Kept((*text.names, "ref_own_logps"), _all_three)
+
+    def kept_settings(self, recipe: Recipe) -> dict[str, Any]:
+        if recipe.train.povid.stage == "text":
+            return {}
+        return recipe.train.povid.model_dump(include={"step", "wrap"}) | {"seed": recipe.train.seed}
 
     def loss(
         self, model: nn.Module, batch: Mapping[str, Any], count: Tensor | int, recipe: Recipe
@@ -114,12 +124,22 @@ class _Passes:
         return log_probs.new_zeros(len(self.batch["pair"])).index_add(0, self.pair, log_probs)
 
 
+def _all_three(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    """(pairs, 3): log p of chosen and rejected answers, and of the model's own tokens, on the clean pictures."""
+    passes = _Passes(model, batch)
+    both, own = passes.answers(passes.own)
+    return torch.stack([both.chosen, both.rejected, own], dim=1)
+
+
 def _as_published(model: nn.Module, batch: Mapping[str, Any], recipe: Recipe) -> tuple[Tensor, Answers, Answers]:
     passes = _Passes(model, batch)
     policy, own = passes.answers(passes.own)
-    with torch.no_grad(), adapter_off(model):
-        passes = _Passes(model, batch)
-        reference, reference_own = passes.answers(passes.own)
+    if "reference" in batch:
+        reference, reference_own = kept_answers(policy, batch), batch["reference"][:, 2]
+    else:
+        with torch.no_grad(), adapter_off(model):
+            passes = _Passes(model, batch)
+            reference, reference_own = passes.answers(passes.own)
     settings = recipe.train.preference
     chosen = {"loss": settings.loss, "beta": settings.beta, "normalise": settings.normalise}
     same = policy.chosen_tokens
