@@ -34,7 +34,8 @@ def test_plan_as_json_adds_up(command, recipe_file) -> None:
 
 def test_rounds_are_planned_as_the_training_of_one(command) -> None:
     """Six pictures, of which four are asked about: a pair each, both answers as long as the recipe lets them become."""
-    settings = ["data.scenes.count=6", "train.csr.prompts=4", "train.batch_size=2", "train.csr.characters=200"]
+    settings = ["data.scenes.count=6", "train.csr.prompts=4", "train.epochs=1", "train.batch_size=2"]
+    settings.append("train.csr.characters=200")
     words = [word for setting in settings for word in ("--set", setting)]
     done = command("plan", "starter/csr", "--card", "8", "--json", *words)
     assert done.code == 0, done.err
@@ -53,9 +54,9 @@ def test_an_unknown_card_is_refused(command, recipe_file) -> None:
 
 
 def test_what_does_not_fit_leaves_with_1_and_says_what_would(command, recipe_file, monkeypatch) -> None:
-    from edgereverie.tuning import plan, plan_cards
+    from edgereverie.tuning import plan
 
-    small = plan_cards.Machine("a small card", True, "bf16", 60 * 2**20, 1e12, 0.0, 0)
+    small = plan.Machine("a small card", True, "bf16", 60 * 2**20, 1e12, 0.0, 0)
     monkeypatch.setattr(plan, "named_card", lambda *_: small)
     done = command("plan", str(recipe_file(RECIPE)), "--set", "train.batch_size=16", "--card", "8")
     assert done.code == 1

@@ -13,10 +13,11 @@ from edgereverie.backbones.base import ModelFolder, open_folder
 from edgereverie.recipe import Recipe
 from edgereverie.records import Sample, Turn
 from edgereverie.registry import METHODS
-from edgereverie.tuning import losses, plan_batches, plan_model, processor
-from edgereverie.tuning.plan import FEATURES, Planner, changed, named_card, settings, this_machine
-from edgereverie.tuning.plan_cards import Machine
-from edgereverie.tuning.plan_trace import LOGITS, MASKS, SCORES, trace
+from edgereverie.tuning import losses, processor
+from edgereverie.tuning.plan import FEATURES, Planner, batches, changed, named_card, settings, this_machine
+from edgereverie.tuning.plan import model as hollowed
+from edgereverie.tuning.plan.cards import Machine
+from edgereverie.tuning.plan.trace import LOGITS, MASKS, SCORES, trace
 from edgereverie.tuning.qlora import place
 
 pytest.importorskip("bitsandbytes")
@@ -83,7 +84,7 @@ def test_the_plan_is_what_the_allocator_counts(
 
 def test_four_bit_weights_by_hand() -> None:
     """100 x 64 weights: 3,200 bytes packed, 100 scales of a byte, one scale of scales."""
-    packed = plan_model.PackedLinear(torch.nn.Linear(64, 100, bias=False), torch.float32)
+    packed = hollowed.PackedLinear(torch.nn.Linear(64, 100, bias=False), torch.float32)
     sizes = [tensor.nbytes for tensor in (packed.weight, packed.absmax, packed.absmax_scale)]
     assert sizes == [3200, 100, 4]
     assert not packed.weight.requires_grad and isinstance(packed, torch.nn.Linear)
@@ -119,7 +120,7 @@ def test_masks_and_logits_are_told_apart(planner, monkeypatch) -> None:
 
 def test_logits_are_there_only_for_labels(planner, folder) -> None:
     one = planner(batch_size=8)
-    shape = max(plan_batches.shapes(one.dataset, one.recipe), key=lambda shape: shape.learned)
+    shape = max(batches.shapes(one.dataset, one.recipe), key=lambda shape: shape.learned)
     batch = one.method.collate(folder, one.recipe)([one.dataset[index] for index in shape.members])
     parts = trace(one.recipe, one.method, folder, batch, precision="fp32", cuda=True).parts
     logits = 4 * shape.learned * folder.config["text_config"]["vocab_size"]
@@ -174,18 +175,18 @@ def test_time_by_hand(planner) -> None:
 
 def test_steps_by_hand(recipe) -> None:
     """1,001 records in batches of 10: 101 batches; by 4 of them 25 whole steps, two epochs 50."""
-    assert plan_batches.steps(recipe(steps=None, epochs=2, batch_size=10, accumulation=4), 1001) == 50
-    assert plan_batches.steps(recipe(steps=7), 10**6) == 7
+    assert batches.steps(recipe(steps=None, epochs=2, batch_size=10, accumulation=4), 1001) == 50
+    assert batches.steps(recipe(steps=7), 10**6) == 7
 
 
 def test_large_data_is_sampled_by_pictures_with_its_longest_records() -> None:
     turns = (Turn("user", "?"), Turn("assistant", "!"))
     records = [Sample(str(i), f"{i // 4}.png", turns) for i in range(20_000)]
     records[12_345] = Sample("long", "3086.png", (Turn("user", "?" * 999), Turn("assistant", "!")))
-    found = plan_batches.sample_of(records, 1000, seed=0)
+    found = batches.sample_of(records, 1000, seed=0)
     assert 1000 <= len(found) <= 1004 and any(one.id == "long" for one in found)
-    assert found == plan_batches.sample_of(records, 1000, seed=0)
-    assert plan_batches.sample_of(records[:5], 1000, seed=0) == records[:5]
+    assert found == batches.sample_of(records, 1000, seed=0)
+    assert batches.sample_of(records[:5], 1000, seed=0) == records[:5]
 
 
 def test_a_card_is_a_card_and_this_machine_is_this_machine() -> None:

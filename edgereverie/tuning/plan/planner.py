@@ -1,6 +1,6 @@
 """Memory and time of a run before it starts: from its recipe and the real lengths of its data, no weights loaded.
 
-The largest batches of the first epoch are gone through on tensors without values (``plan_trace``), so what is counted is what
+The largest batches of the first epoch are gone through on tensors without values (``trace``), so what is counted is what
 the run's own code does. Where that does not fit, the mildest change that does is looked for: first what changes no result
 (checkpointing, smaller batches gathered to the same step, smaller trees), then a lower rank.
 """
@@ -17,13 +17,11 @@ import numpy as np
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.errors import DataError
 from edgereverie.recipe import Recipe
-from edgereverie.tuning import plan_batches, plan_model
 from edgereverie.tuning.methods.base import Method
-from edgereverie.tuning.plan_batches import Shape
-from edgereverie.tuning.plan_cards import CARDS, Machine, named_card, this_machine
-from edgereverie.tuning.plan_trace import Trace, trace
-
-__all__ = ["CARDS", "Estimate", "Plan", "Planner", "Verdict", "named_card", "this_machine"]
+from edgereverie.tuning.plan import batches, model
+from edgereverie.tuning.plan.batches import Shape
+from edgereverie.tuning.plan.cards import Machine
+from edgereverie.tuning.plan.trace import Trace, trace
 
 MOST = 4000  # records that are encoded; of larger data a sample is
 FIXED, LOST = "interpreter, libraries or driver", "allocator"
@@ -84,13 +82,13 @@ class Planner:
         self.recipe, self.method, self.folder = recipe, method, folder
         self.records = len(records)
         self._drawn = len({record.image for record in records if record.image}) / len(records)
-        looked = plan_batches.sample_of(records, MOST, recipe.train.seed)
+        looked = batches.sample_of(records, MOST, recipe.train.seed)
         self.looked_at = len(looked)
         self.dataset = method.dataset(looked, folder, images, recipe)
         if recipe.train.preference.reference == "kept" and hasattr(self.dataset, "keep"):
             # Computed before the first step, not in each of them.
             self.dataset.keep(np.zeros((len(self.dataset), len(method.kept(recipe).names))))
-        self.longest = plan_batches.longest(self.dataset)
+        self.longest = batches.longest(self.dataset)
         self._shapes: dict[tuple[int, int, int], list[Shape]] = {}
         self._traces: dict[tuple[Any, ...], Trace] = {}
         self._files: int | None = None
@@ -98,7 +96,7 @@ class Planner:
     def plan(self, machines: Sequence[Machine]) -> Plan:
         """A verdict for each machine."""
         verdicts = tuple(map(self.verdict, machines))
-        steps = plan_batches.steps(self.recipe, self.records)
+        steps = batches.steps(self.recipe, self.records)
         return Plan(self.recipe, self.records, self.looked_at, self.longest, steps, verdicts)
 
     def verdict(self, machine: Machine) -> Verdict:
@@ -115,9 +113,9 @@ class Planner:
     def estimate(self, recipe: Recipe, machine: Machine) -> Estimate:
         """Memory of the largest batch and time of all of them on ``machine``."""
         shapes = self._batches(recipe)
-        traced = [(shape, self._trace(recipe, shape, machine)) for shape in plan_batches.largest(shapes)]
+        traced = [(shape, self._trace(recipe, shape, machine)) for shape in batches.largest(shapes)]
         shape, largest = max(traced, key=lambda pair: pair[1].peak)
-        usual = plan_batches.usual(shapes)
+        usual = batches.usual(shapes)
         middle = self._trace(recipe, usual, machine)
         mean = sum(one.size for one in shapes) / len(shapes)
         # Time grows with the tokens of a batch; calls of kernels do not.
@@ -126,7 +124,7 @@ class Planner:
         parts = dict(largest.parts) | self._beside(recipe, largest, machine)
         return Estimate(
             parts={part: size for part, size in parts.items() if size} | {FIXED: machine.without_model()},
-            seconds=step * plan_batches.steps(recipe, self.records),
+            seconds=step * batches.steps(recipe, self.records),
             step_seconds=step,
             tokens_per_second=mean / one_batch,
             rows=shape.rows,
@@ -139,20 +137,20 @@ class Planner:
         if machine.cuda:
             return lost
         if self._files is None:
-            self._files = plan_model.replaced_bytes(self.folder) if recipe.backbone.quantization == "nf4" else 0
+            self._files = model.replaced_bytes(self.folder) if recipe.backbone.quantization == "nf4" else 0
         return lost | {FILES: self._files, FEATURES: self._kept_features(recipe, largest.seen)}
 
     def _kept_features(self, recipe: Recipe, one: int) -> int:
         train = recipe.train
         if train.features != "memory":
             return 0
-        seen = min(self.records, plan_batches.steps(recipe, self.records) * train.accumulation * train.batch_size)
+        seen = min(self.records, batches.steps(recipe, self.records) * train.accumulation * train.batch_size)
         return min(int(train.features_gb * 1e9), round(self._drawn * seen) * one)
 
     def _batches(self, recipe: Recipe) -> list[Shape]:
         key = recipe.train.batch_size, recipe.train.per_picture, recipe.train.max_length
         if key not in self._shapes:
-            self._shapes[key] = plan_batches.shapes(self.dataset, recipe)
+            self._shapes[key] = batches.shapes(self.dataset, recipe)
         return self._shapes[key]
 
     def _trace(self, recipe: Recipe, shape: Shape, machine: Machine) -> Trace:

@@ -16,8 +16,8 @@ from edgereverie.recipe import Recipe
 from edgereverie.tuning.features import Pictures
 from edgereverie.tuning.losses import base_of
 from edgereverie.tuning.methods.base import Method
-from edgereverie.tuning.plan_ledger import Ledger
-from edgereverie.tuning.plan_model import fill_with_fakes, hollow
+from edgereverie.tuning.plan.ledger import Ledger
+from edgereverie.tuning.plan.model import fill_with_fakes, hollow
 
 WEIGHTS, TRAINED, ADAPTER, GRADIENTS, OPTIMIZER = "weights", "trained weights", "adapter", "gradients", "optimizer"
 ACTIVATIONS, SCORES, MASKS, LOGITS = "activations", "attention scores", "tree masks", "logits"
