@@ -13,12 +13,10 @@ runs/<name>/
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -37,6 +35,7 @@ from edgereverie.recipe import Recipe
 from edgereverie.records import PreferencePair, Sample
 from edgereverie.tuning import card, distributed, run_report
 from edgereverie.tuning.batch import keeping
+from edgereverie.tuning.events import tensorboard
 from edgereverie.tuning.features import Pictures, pictures
 from edgereverie.tuning.methods.base import Method, Start
 from edgereverie.tuning.order import BatchOrder
@@ -118,42 +117,6 @@ def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     ) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def tensorboard(folder: Path) -> TrainerCallback | None:
-    """Writes the log as TensorBoard events, where that package is installed.
-
-    The log holds the same figures: when events cannot be written, that is told, and the run goes on without them.
-    """
-    if find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations import TensorBoardCallback
-
-    class Events(TensorBoardCallback):
-        def _or_none(self, write: Callable[..., None], *given: Any, **named: Any) -> None:
-            if self.tb_writer is None:
-                return
-            try:
-                write(*given, **named)
-            except OSError as error:
-                self.tb_writer = None
-                warnings.warn(f"{folder}: no more events are written ({error}).", RuntimeWarning, stacklevel=2)
-
-        def on_train_begin(self, *given, **named):
-            self._or_none(super().on_train_begin, *given, **named)
-
-        def on_log(self, *given, **named):
-            self._or_none(super().on_log, *given, **named)
-
-        def on_train_end(self, *given, **named):
-            self._or_none(super().on_train_end, *given, **named)
-
-    try:
-        return Events(SummaryWriter(log_dir=str(folder)))
-    except OSError as error:
-        warnings.warn(f"{folder}: no events are written ({error}).", RuntimeWarning, stacklevel=2)
-        return None
 
 
 def quiet() -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from edgereverie import stages
 from edgereverie.bundle import sha256_of
 from edgereverie.errors import DataError, TrainError
-from edgereverie.tuning import run_folder, run_report, trainer
+from edgereverie.tuning import events, run_folder, run_report, trainer
 from edgereverie.tuning.methods.dpo import METHOD as DPO
 from edgereverie.tuning.methods.reflective import METHOD
 from edgereverie.tuning.reference import _read
@@ -107,7 +107,7 @@ def test_events_that_cannot_be_written_stop_nothing(train, recipe, trained: Path
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "tensorboard").write_text("a file where a folder is wanted")
     with pytest.warns(RuntimeWarning, match="no events are written"):
-        assert trainer.tensorboard(tmp_path / "other" / "tensorboard") is None
+        assert events.tensorboard(tmp_path / "other" / "tensorboard") is None
 
 
 @full
@@ -303,7 +303,9 @@ def test_a_damaged_line_of_the_kept_reference_is_computed_anew(
     for line in wrong.values():
         (tmp_path / "reference.jsonl").write_text("".join([*lines[:2], line, *lines[3:]]), encoding="utf-8")
         with pytest.warns(RuntimeWarning, match="1 damaged line is computed anew"):
-            found = _read(tmp_path / "reference.jsonl", identity, len(pairs))
+            found = _read(
+                tmp_path / "reference.jsonl", identity, len(pairs), ("ref_chosen_logps", "ref_rejected_logps")
+            )
         assert [index for index in range(len(pairs)) if found[index, 0] != found[index, 0]] == [row["pair"]]
     out = tmp_path / "again"
     out.mkdir()
