@@ -46,7 +46,7 @@ def test_train(command: Command, calls: list[Any], recipe_file: Callable[[str], 
     done = command("train", str(path), "--set", "train.steps=3", "--set", "train.seed=4", "--out", "o", "--no-resume")
     ((name, given),) = calls
     recipe = given.pop("recipe")
-    assert (name, given) == ("train", {"out": Path("o"), "resume": False, "force": False})
+    assert (name, given) == ("train", {"out": Path("o"), "resume": False, "force": False, "anyway": False})
     assert (recipe.train.steps, recipe.train.seed) == (3, 4)
     assert (done.code, done.out) == (0, "wrote runs/x/adapter\nnext: edgereverie merge runs/x/adapter\n")
 
