@@ -12,6 +12,7 @@ runs/<name>/
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,7 +30,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.utils import logging as transformers_logging
 
 from edgereverie.backbones.base import ModelFolder, device, save_folder
-from edgereverie.bundle import new_folder
+from edgereverie.bundle import new_folder, write_text
 from edgereverie.errors import DataError, TrainError
 from edgereverie.recipe import Recipe
 from edgereverie.records import PreferencePair, Sample
@@ -51,6 +52,8 @@ from edgereverie.tuning.run_folder import (
     written,
 )
 from edgereverie.tuning.watch import Watch
+
+_WATCHED = "watched.json"  # in a checkpoint: what the watch had seen
 
 
 class _MethodTrainer(Trainer):
@@ -104,6 +107,7 @@ class _MethodTrainer(Trainer):
             self.accelerator.wait_for_everyone()  # each process saves its own random state
             if not distributed.is_main():
                 return
+            write_text(folder / _WATCHED, json.dumps(self.report.memory()) + "\n")
             seal(folder)
         # Not by the Trainer, which would remove the last whole checkpoint before this one is.
         for old in checkpoints(folder.parent)[: -self.recipe.train.keep_checkpoints]:
@@ -195,9 +199,11 @@ def _ready(collate: Callable[..., Any], seen: Pictures | None, model: torch.nn.M
     return collate if seen is None else lambda examples: seen.filled(model, collate(examples))
 
 
-def _train_from(checkpoint: Path | None, trainer: Trainer) -> None:
+def _train_from(checkpoint: Path | None, trainer: _MethodTrainer) -> None:
     """Take the steps behind a checkpoint, or all of them."""
     try:
+        if checkpoint is not None:
+            trainer.report.remember(json.loads((checkpoint / _WATCHED).read_text(encoding="utf-8")))
         if checkpoint is not None and is_last(checkpoint):
             trainer._load_from_checkpoint(str(checkpoint))
         else:

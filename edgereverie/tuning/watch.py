@@ -162,6 +162,15 @@ class Watch(TrainerCallback):
         spent = max(1e-9, time.perf_counter() - self.since)
         return means | {"tokens_per_second": round(self.tokens / spent, 1), "peak_bytes": peak_bytes()}
 
+    def memory(self) -> dict[str, Any]:
+        """What a run that goes on from here should know of what was seen, and the log does not tell; as plain values."""
+        return {"length": list(self.length.seen), "frozen": {"last": self.frozen.last, "still": self.frozen.still}}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Go on with the ``memory`` of a stopped run."""
+        self.length.seen.extend(map(tuple, memory["length"]))
+        self.frozen.last, self.frozen.still = memory["frozen"]["last"], memory["frozen"]["still"]
+
     def on_train_begin(self, args, state, control, **_):
         self.progress.update(self.task, total=state.max_steps, completed=state.global_step)
         if state.is_world_process_zero:

@@ -55,6 +55,19 @@ def test_a_margin_that_follows_length_is_noticed_and_one_that_does_not_is_not() 
     assert not any(fair.see(length, draw.gauss(1, 1)) for length in lengths)
 
 
+def test_what_was_seen_before_a_stop_counts_after_it(tmp_path: Path) -> None:
+    """49 batches before a stop say nothing, the 50th after it does; two still lines before it, and the third after."""
+    draw = random.Random(1)
+    pairs = [(length, 0.1 * length) for length in (draw.gauss(0, 10) for _ in range(50))]
+    before, model = watch.Watch(tmp_path / "log.jsonl", Console(quiet=True), "train"), torch.nn.Linear(3, 2)
+    assert not any(before.length.see(*pair) for pair in pairs[:49])
+    assert not any(before.frozen.see(model, 1e-3) for _ in range(3))
+    after = watch.Watch(tmp_path / "log.jsonl", Console(quiet=True), "train")
+    after.remember(json.loads(json.dumps(before.memory())))
+    assert "50 batches" in (after.length.see(*pairs[49]) or "")
+    assert "over 3 logged lines" in (after.frozen.see(model, 1e-3) or "")
+
+
 @pytest.fixture
 def run(folder, samples, images, tmp_path: Path):
     """Run the trainer and give the log's lines and what the console said."""
