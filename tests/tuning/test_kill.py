@@ -175,7 +175,7 @@ CASES: dict[str, dict[str, Any]] = {
         "csr": {"rounds": 2, "ask": ("Describe the image.",), "beams": 3, "characters": 60, "sentence_tokens": 20},
     },
 }  # fmt: skip
-FEW = {"reflective": 4, "dpo": 2, "povid": 2, "csr": 3}
+FEW = {"reflective": 4, "povid": 2}  # in the plain run; the others take a minute more
 MANY = {"reflective": 20, "dpo": 10, "povid": 10, "csr": 14}
 SPEED = ("tokens_per_second", "peak_bytes")
 NOT_EQUAL = ("log.jsonl", "report.html", "report.json", "plan.json")  # they tell of speed and memory
@@ -242,7 +242,7 @@ def prove(case: str, kills: int, model: Path, where: Path) -> Counter[str]:
     return Counter(kill["where"].partition(",")[0] for kill in told["kills"])
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", FEW)
 def test_killed_at_a_few_moments(case: str, tiny_folder: Path, tmp_path: Path) -> None:
     prove(case, FEW[case], tiny_folder, tmp_path)
 
