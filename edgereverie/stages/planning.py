@@ -64,17 +64,11 @@ def _records(recipe: Recipe, out: Path) -> tuple[list[Any], Path | None]:
     if recipe.train.method != "csr":
         records, images, _ = training_records(recipe, METHODS.get(recipe.train.method).kind, out)
         return records, images
-    from edgereverie.synthesis.csr.pairs import prompts
+    from edgereverie.stages.rounds import asked
 
-    samples, images, _ = training_records(recipe, "samples", out)
-    if images is None:
-        raise RecipeError(
-            "CSR searches answers about pictures, and no image folder is named.",
-            hint="Set data.images, or data.scenes.",
-        )
-    settings = recipe.train.csr
-    best, worst = (text * -(-settings.characters // len(text)) for text in _SENTENCES)
-    items = prompts(samples, images, ask=settings.ask, most=settings.prompts, seed=recipe.data.seed)
+    _, images, items = asked(recipe, out)
+    most = recipe.train.csr.characters
+    best, worst = (text * -(-most // len(text)) for text in _SENTENCES)
     return [PreferencePair(str(at), item.image, item.turns, best, worst) for at, item in enumerate(items)], images
 
 

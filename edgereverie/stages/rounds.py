@@ -42,33 +42,25 @@ REPORT = "report.json"
 _MUCH_LONGER = 1.25  # from this ratio of lengths on, length alone may tell the sides apart
 
 
-def csr(recipe: Recipe, out: Path) -> Path:
+def csr(recipe: Recipe, out: Path, *, anyway: bool = False) -> Path:
     """All rounds that the recipe asks for; the last one's model folder.
 
     Stopped at any moment, the same call goes on where it was. Finished rounds stay as they are, also when more are asked
     for. Raises TrainError when ``out`` holds a run of another recipe or other data.
     """
-    from edgereverie.synthesis.csr.pairs import prompts
-
     distributed = _distributed()
     processor.spare()
     settings = recipe.train.csr
     out.mkdir(parents=True, exist_ok=True)
     with distributed.main_first():
-        samples, images, _ = training_records(recipe, "samples", out)
-        if images is None:
-            raise RecipeError(
-                "CSR searches answers about pictures, and no image folder is named.",
-                hint="Set data.images, or data.scenes.",
-            )
-        items = prompts(samples, images, ask=settings.ask, most=settings.prompts, seed=recipe.data.seed)
+        samples, images, items = asked(recipe, out)
         _require_same_run(out, recipe, samples)
         start = tuning.base_folder(recipe, out).path
     models = [start]
     for number in range(1, settings.rounds + 1):
         folder = out / f"round-{number}"
         if not (folder / REPORT).is_file():
-            _round(recipe, number, folder, models[-1], items, images)
+            _round(recipe, number, folder, models[-1], items, images, anyway=anyway)
         models.append(_result(folder))
         with distributed.main_first():
             if distributed.is_main():
@@ -76,6 +68,20 @@ def csr(recipe: Recipe, out: Path) -> Path:
                 if settings.evaluate:
                     _measure(recipe, out, start, models)
     return models[-1]
+
+
+def asked(recipe: Recipe, out: Path) -> tuple[list[Any], Path, list[Item]]:
+    """The recipe's samples, the folder of their pictures, and what each round asks about them."""
+    from edgereverie.synthesis.csr.pairs import prompts
+
+    samples, images, _ = training_records(recipe, "samples", out)
+    if images is None:
+        raise RecipeError(
+            "CSR searches answers about pictures, and no image folder is named.",
+            hint="Set data.images, or data.scenes.",
+        )
+    settings = recipe.train.csr
+    return samples, images, prompts(samples, images, ask=settings.ask, most=settings.prompts, seed=recipe.data.seed)
 
 
 def _distributed() -> Any:
@@ -108,7 +114,9 @@ def _require_same_run(out: Path, recipe: Recipe, samples: Sequence[Any]) -> None
         recipe.dump(out / "recipe.yaml")
 
 
-def _round(recipe: Recipe, number: int, folder: Path, model: Path, items: Sequence[Item], images: Path) -> None:
+def _round(
+    recipe: Recipe, number: int, folder: Path, model: Path, items: Sequence[Item], images: Path, *, anyway: bool
+) -> None:
     """One process searches, all train, one merges: those that wait find its work done."""
     from edgereverie.tuning.run_folder import written
 
@@ -120,7 +128,7 @@ def _round(recipe: Recipe, number: int, folder: Path, model: Path, items: Sequen
             console.print(f"round {number} of {recipe.train.csr.rounds}: {len(items):,} prompts, {model}")
             found = _searched(recipe, number, folder, model, items)
     looked = time.perf_counter()
-    trained = tuning.train(_training(recipe, number, folder, model, images), folder / "train")
+    trained = tuning.train(_training(recipe, number, folder, model, images), folder / "train", anyway=anyway)
     with distributed.main_first():
         if not distributed.is_main():
             return

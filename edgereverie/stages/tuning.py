@@ -40,7 +40,7 @@ def train(
     if recipe.train.method == "csr":
         from edgereverie.stages.rounds import csr
 
-        return csr(recipe, out)
+        return csr(recipe, out, anyway=anyway)
     try:
         from edgereverie.tuning import distributed, processor, run_folder, trainer
     except ImportError as error:

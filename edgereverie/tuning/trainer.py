@@ -6,7 +6,7 @@ runs/<name>/
                      where there are experts, how many tokens each of them was given
     report.html      the run on one page; curves/ holds its curves as PNG where matplotlib is installed
     tensorboard/     the same figures as events, where tensorboard is installed
-    checkpoints/     to resume from; each is trusted only when its ``complete`` file is there
+    checkpoints/     to resume from; each is trusted only when its ``complete`` file is there, and its files' digests fit
     adapter/         the result, in peft's own format (or model/, when whole parts were trained without an adapter)
 """
 
