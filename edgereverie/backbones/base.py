@@ -122,6 +122,15 @@ class ModelFolder:
 
         return _loading.load(self, DTYPES[precision], quantization, on or device())
 
+    def load_widened(self) -> nn.Module:
+        """The model in eval mode on the CPU, computing in float32 with its weights left in their files.
+
+        For comparing with whatever was made of it: exact, in little more memory than one layer, and slower than ``load``.
+        """
+        from edgereverie.backbones import _loading, _widened
+
+        return _widened.widen(_loading.load(self, self.dtype(), "none", "cpu"))
+
 
 def open_folder(source: Path | str, *, revision: str | None = None) -> ModelFolder:
     """Read and check what a model folder, or a model of the hub by its id, says about itself.
