@@ -256,6 +256,7 @@ def test_what_this_process_holds_beside_tensors() -> None:
     """Of 100 MB in small blocks some stay as holes where the run is this process's; another machine's has a card's share."""
     here, card = this_machine("fp32", 64), named_card(8, "bf16")
     assert here.without_model() >= here.fixed and here.lost(10**9, 10**8) < 10**9
+    assert here.lost(10**9, 10**8, recomputed=True) > here.lost(10**9, 10**8), "a layer is allocated and freed twice"
     assert card.without_model() == card.fixed and card.lost(10**9, 0) == int(0.03 * 10**9)
 
 

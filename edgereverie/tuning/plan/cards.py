@@ -23,9 +23,11 @@ _USED = 0.4  # share of a card's rate that training reaches; published runs of t
 _CONTEXT = 500 * 2**20  # what CUDA itself takes of a card
 _SPLIT = 0.03  # of what is allocated, lost between blocks
 # The C library (glibc 2.36) keeps what is freed of blocks below 32 MB and fits new ones into it badly; larger blocks go back
-# to the system at once. Beside what such blocks hold at the peak, 0.45 (60 M parameters, rows of 800 tokens) to 1.6 times of
-# it (the starter, after 20 steps of ever other shapes) were measured; two equal runs differ by 0.2. See benchmarks/memory.py.
+# to the system at once. Beside what such blocks hold at the peak, 0.45 to 1.15 times of it were measured, the most after 20
+# steps of ever other shapes; and twice of it where layers are computed again, for each is then allocated and freed twice.
+# Two equal runs differ by 0.2. See benchmarks/memory.py, of whose first six cases these are.
 _HOLES = 0.85
+_HOLES_RECOMPUTED = 2.0
 _RUN = (
     "peft",
     "bitsandbytes",
@@ -51,11 +53,15 @@ class Machine:
     fixed: int
     here: bool = False
 
-    def lost(self, allocated: int, small: int) -> int:
-        """Bytes that the allocator holds beside what is in use. small: what is in use in blocks below 32 MB."""
+    def lost(self, allocated: int, small: int, *, recomputed: bool = False) -> int:
+        """Bytes that the allocator holds beside what is in use. small: what is in use in blocks below 32 MB. recomputed:
+        whether layers are computed again for their gradients (checkpointing).
+        """
         if self.cuda:
             return int(_SPLIT * allocated)
-        return int(_HOLES * small) if self.here and sys.platform == "linux" else 0
+        if not self.here or sys.platform != "linux":
+            return 0
+        return int((_HOLES_RECOMPUTED if recomputed else _HOLES) * small)
 
     def without_model(self) -> int:
         """``fixed``, and in this process what planning itself has left, which a run then begins with."""

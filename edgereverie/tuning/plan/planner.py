@@ -133,7 +133,8 @@ class Planner:
 
     def _beside(self, recipe: Recipe, largest: Trace, machine: Machine) -> dict[str, int]:
         """Bytes that no step makes. Features are kept in the computer's memory, and files mapped in it, not in a card's."""
-        lost = {LOST: machine.lost(largest.peak, largest.small)}
+        again = recipe.train.gradient_checkpointing
+        lost = {LOST: machine.lost(largest.peak, largest.small, recomputed=again)}
         if machine.cuda:
             return lost
         if self._files is None:
