@@ -208,8 +208,8 @@ class Csr(StrictModel):
     ask: questions, of which each picture gets one; empty: the data's own. prompts: at most so many in a round. beams to
     characters: the search; characters end an answer that does not end itself. reward: sibling ranks, as in the published
     code, or the sums of the paper. weight: of relevance against likelihood. judge: a CLIP's folder, or ``gain``: how much
-    likelier the picture makes a sentence to the model itself. profile: an export profile to search with instead of PyTorch.
-    evaluate: measure the model after each round, as the section evaluate says.
+    likelier, per token, the picture makes a sentence to the model itself. profile: an export profile to search with instead
+    of PyTorch. evaluate: measure the model after each round, as the section evaluate says.
     """
 
     rounds: Count = 3

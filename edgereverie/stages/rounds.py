@@ -152,8 +152,6 @@ def _tell_of_length(words: Mapping[str, float], settings: Csr) -> None:
         why = "shortness may be what is learned; train.preference.normalise compares answers per token"
     elif settings.reward == "paper":
         why = "sums of rewards grow with the sentences; set train.csr.reward to repo, which takes their mean"
-    elif settings.judge == "gain":
-        why = "the image gain grows with what a sentence tells; a CLIP as train.csr.judge does not"
     else:
         why = "the judge prefers them"
     console.print(f"  chosen answers are {ratio:.1f} times as long as rejected ones: {why}")

@@ -60,7 +60,7 @@ def test_each_round_leaves_pairs_a_model_and_a_report(done: Path) -> None:
         assert {pair.reason for pair in pairs} == {"sampled"} and all(pair.chosen != pair.rejected for pair in pairs)
         assert all(turn.text == "Describe the image." for pair in pairs for turn in pair.turns)
         card = json.loads((folder / "pairs.card.json").read_text())
-        assert card["teacher"]["judge"] == "the model's own image gain" and card["counts"]["reason"] == {
+        assert card["teacher"]["judge"] == "the model's own image gain per token" and card["counts"]["reason"] == {
             "sampled": len(pairs)
         }
     assert weights(done / "round-1") != weights(done / "round-2")
@@ -111,7 +111,10 @@ def test_measuring_may_be_asked_for_later(done: Path, monkeypatch: Any) -> None:
 
 def test_sides_of_different_length_are_told(capsys: Any) -> None:
     words = {"chosen": 13.0, "rejected": 10.0}
-    for settings, told in ((recipe(), "image gain"), (recipe(reward="paper"), "set train.csr.reward to repo")):
+    for settings, told in (
+        (recipe(), "the judge prefers them"),
+        (recipe(reward="paper"), "set train.csr.reward to repo"),
+    ):
         rounds._tell_of_length(words, settings.train.csr)
         assert "1.3 times as long" in (said := " ".join(capsys.readouterr().err.split())) and told in said
     rounds._tell_of_length({"chosen": 10.0, "rejected": 20.0}, recipe().train.csr)

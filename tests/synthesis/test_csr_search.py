@@ -91,8 +91,8 @@ def test_a_tree_by_hand() -> None:
     first, second = tree.nodes[1:3]
     assert (first.parent, first.tokens, first.final) == (0, 2, True)
     assert first.log_prob == pytest.approx(log(0.6 * 0.5), abs=1e-6)
-    assert first.relevance == pytest.approx(log(0.6 / 0.3), abs=1e-6)  # "." is as likely without the picture
-    assert second.relevance == pytest.approx(log(0.3 / 0.6) + log(0.2 / 0.1), abs=1e-6)
+    assert first.relevance == pytest.approx(log(0.6 / 0.3) / 2, abs=1e-6)  # "." is as likely without the picture
+    assert second.relevance == pytest.approx((log(0.3 / 0.6) + log(0.2 / 0.1)) / 3, abs=1e-6)
     assert second.score == pytest.approx(log(0.3 * 0.2 * 0.5) / 3, abs=1e-6)
 
 

@@ -23,7 +23,7 @@ from edgereverie.synthesis.journal import Journal, key_of
 from edgereverie.synthesis.teachers.base import Reply
 
 NO_END, EQUAL, TIED = "no answer came to its end", "both answers are equal", "all answers are worth the same"
-IMAGE_GAIN = "the model's own image gain"
+IMAGE_GAIN = "the model's own image gain per token"
 _ID = 16  # hexadecimal digits
 
 

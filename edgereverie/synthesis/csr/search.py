@@ -55,8 +55,8 @@ class _Place:
 def search(image: Path, turns: Sequence[Turn], voice: Voice, settings: Settings, judge: Judge | None) -> Tree:
     """The tree of answers to one prompt.
 
-    judge: None is the model's own image gain: how much likelier, in nats, the picture makes the sentence. Then the same
-    model reads every sentence once more without the picture, in one feed each.
+    judge: None is the model's own image gain: how much likelier, in nats per token, the picture makes the sentence. Then the
+    same model reads every sentence once more without the picture, in one feed each.
     """
     return _Search(image, turns, voice, settings, judge).run()
 
@@ -125,7 +125,11 @@ class _Search:
             return []
         if self.judge is not None:
             return self.judge.relevance(self.image, [added.strip() for added in kept])
-        return [sum(beam.log_probs[: len(words)]) - place.blind.log_prob(words) for beam, words in kept.values()]
+        # Per token: a sum grows with what is told, and a model that is rewarded by it lists everything, asked or not.
+        return [
+            (sum(beam.log_probs[: len(words)]) - place.blind.log_prob(words)) / len(words)
+            for beam, words in kept.values()
+        ]
 
     def _grown(self, place: _Place, added: str, beam: Beam, words: tuple[int, ...], relevance: float) -> int:
         node = Node(place.node, added, self.tree.nodes[place.node].score + beam.score, sum(beam.log_probs),
