@@ -1,14 +1,15 @@
 """What an export target and an export profile are.
 
-A target writes one kind of artefact (``gguf``, ``onnx``); a profile is a target with its quantization and the parity
-that the result has to reach. Everything that can be refused is refused by ``check`` before any weight is loaded.
+A target writes one kind of artefact (``gguf``, ``onnx``); a profile is a target with its quantization, its settings and
+the parity that the result has to reach. Everything that can be refused is refused by ``check`` before any weight is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field
 
@@ -18,34 +19,62 @@ from edgereverie.registry import TARGETS, did_you_mean
 from edgereverie.shipped import shipped, shipped_profiles
 from edgereverie.strict_yaml import StrictModel, load_model
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgereverie.export.weights import Weights
+
 Progress = Callable[[str, float], None]  # what is being done, and the share that is done, in [0, 1]
+Case = tuple[Sequence[int], "np.ndarray | None"]  # token ids with repeated image tokens, and prepared pixels or None
 
 
 def silent(step: str, share: float) -> None:
     """A Progress that shows nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a target is given to write.
+
+    out: an existing, empty folder. prompts: conversations of the domain that the model was tuned for, with pictures, for
+    whatever looks at activations; they are made when asked for.
+    """
+
+    folder: ModelFolder
+    weights: Weights
+    profile: Profile
+    out: Path
+    prompts: Callable[[], Sequence[Case]]
+    progress: Progress = silent
+
+
 class Target(Protocol):
     """A way to leave torch: what ``TARGET`` in a module of ``export.targets`` is.
 
-    quantizations: those it can write, as upstream spells them. packages: what it imports.
+    quantizations: those it can write, as upstream spells them. settings: what its profiles may say besides, with the
+    defaults. packages: what it imports.
     """
 
     name: str
     quantizations: tuple[str, ...]
+    settings: type[StrictModel]
     packages: tuple[str, ...]
 
-    def check(self, folder: ModelFolder, quantization: str) -> None:
+    def check(self, folder: ModelFolder, profile: Profile) -> None:
         """Raise ExportError or MissingPackage for what cannot be written, from config and headers alone."""
         ...
 
-    def write(self, folder: ModelFolder, quantization: str, out: Path, progress: Progress) -> dict[str, str]:
-        """Fill the existing folder ``out``. Returns the written files by role, as paths relative to ``out``."""
+    def write(self, job: Job) -> dict[str, str]:
+        """Fill the folder ``job.out``. Returns the written files by role, as paths relative to it."""
         ...
 
     def inspect(self, folder: ModelFolder, out: Path, files: Mapping[str, str]) -> dict[str, Any]:
         """What can be verified on the written files without running the model; goes into the bundle's parity."""
         ...
+
+
+class NoSettings(StrictModel):
+    """For a target whose profiles say nothing besides their quantization."""
 
 
 class ParityBound(StrictModel):
@@ -66,6 +95,7 @@ class Profile(StrictModel):
     target: str
     quantization: str
     description: str
+    settings: Mapping[str, Any] = Field(default_factory=dict)
     parity: ParityBound
 
 
@@ -103,5 +133,5 @@ def find_target(folder: ModelFolder, profile: Profile) -> Target:
     if profile.quantization not in target.quantizations:
         raise ExportError(f"The target {target.name!r} knows no quantization {profile.quantization!r}.",
                           hint=did_you_mean(profile.quantization, target.quantizations))  # fmt: skip
-    target.check(folder, profile.quantization)
+    target.check(folder, profile)
     return target

@@ -53,7 +53,7 @@ def write_gguf(
     for tensor in placed:
         if (found := weights.shape(tensor.source)) != tensor.shape:
             raise ExportError(
-                f"{weights.folder}: {tensor.source} has shape {found}, config.json says {tensor.shape}.",
+                f"{weights.path}: {tensor.source} has shape {found}, config.json says {tensor.shape}.",
                 hint="Take config.json and the weights from the same model.",
             )
     writer = GGUFWriter(path, arch)
@@ -90,6 +90,6 @@ def check_complete(
     left = [name for prefix in prefixes for name in weights.names(prefix) if name not in taken]
     if left:
         raise ExportError(
-            f"{weights.folder}: the GGUF layout has no place for {', '.join(left[:4])} ({len(left)} in all).",
+            f"{weights.path}: the GGUF layout has no place for {', '.join(left[:4])} ({len(left)} in all).",
             hint="An adapter that is not merged? Run edgereverie merge first.",
         )

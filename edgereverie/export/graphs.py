@@ -18,7 +18,7 @@ import numpy as np
 
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.errors import ExportError
-from edgereverie.export.weights import Weights
+from edgereverie.export.weights import PROJECTOR, VISION, Weights
 from edgereverie.records import ImageSpec
 
 if TYPE_CHECKING:
@@ -55,13 +55,17 @@ def load_vision(folder: ModelFolder, weights: Weights) -> nn.Module:
         module = VisionEncoder()
     parameters = dict(module.named_parameters())
     for name in parameters:
-        stable = name.replace("vision.vision_model.", "vision.")
+        stable = (
+            name.replace("vision.", VISION, 1)
+            if name.startswith("vision.")
+            else name.replace("projector.", PROJECTOR, 1)
+        )
         owner = module.get_submodule(name.rpartition(".")[0])
         values = torch.from_numpy(weights.array(stable))
         if values.shape != parameters[name].shape:
             found, expected = tuple(values.shape), tuple(parameters[name].shape)
             raise ExportError(
-                f"{weights.folder}: {stable} has shape {found}, config.json says {expected}.",
+                f"{weights.path}: {stable} has shape {found}, config.json says {expected}.",
                 hint="Take config.json and the weights from the same model.",
             )
         setattr(owner, name.rpartition(".")[2], nn.Parameter(values, requires_grad=False))

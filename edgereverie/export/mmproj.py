@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgereverie.errors import ExportError
 from edgereverie.export.base import Progress
 from edgereverie.export.gguf_file import Placed, check_complete, weight_type, write_gguf
-from edgereverie.export.weights import Weights
+from edgereverie.export.weights import PROJECTOR, VISION, Weights
 from edgereverie.records import ImageSpec
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _LAYER = {
     "mlp.fc1": "ffn_up",
     "mlp.fc2": "ffn_down",
 }
-_LEFT_OUT = ("vision.post_layernorm.weight", "vision.post_layernorm.bias")
+_LEFT_OUT = ("model.vision_tower.post_layernorm.weight", "model.vision_tower.post_layernorm.bias")
 
 
 def feature_layer(config: Mapping[str, Any]) -> int:
@@ -77,7 +77,7 @@ def write_mmproj(
 ) -> None:
     """Write the mmproj: matrices F16, norms, biases, class and position embeddings F32."""
     placed = _placed(config, weights)
-    check_complete(weights, placed, ("vision.", "projector."), _LEFT_OUT)
+    check_complete(weights, placed, (VISION, PROJECTOR), _LEFT_OUT)
     write_gguf(path, "clip", lambda writer: _describe(writer, config, image, weights, name), placed, weights, progress)
 
 
@@ -97,7 +97,7 @@ def _describe(writer: GGUFWriter, config: Mapping[str, Any], image: ImageSpec, w
     writer.add_vision_embedding_length(vision["hidden_size"])
     writer.add_vision_feed_forward_length(vision["intermediate_size"])
     writer.add_vision_block_count(vision["num_hidden_layers"])
-    writer.add_vision_projection_dim(weights.shape("projector.linear_2.weight")[0])
+    writer.add_vision_projection_dim(weights.shape("model.multi_modal_projector.linear_2.weight")[0])
     writer.add_vision_head_count(vision["num_attention_heads"])
     writer.add_vision_attention_layernorm_eps(vision.get("layer_norm_eps", 1e-5))
     writer.add_vision_image_mean(list(image.mean))
@@ -114,10 +114,14 @@ def _placed(config: Mapping[str, Any], weights: Weights) -> list[Placed]:
     positions = (vision["image_size"] // patch) ** 2 + 1
     text = config["text_config"]["hidden_size"]
     found = [
-        Placed("v.class_embd", "vision.embeddings.class_embedding", (wide,), f32),
-        Placed("v.patch_embd.weight", "vision.embeddings.patch_embedding.weight", (wide, 3, patch, patch), f16),
-        Placed("v.position_embd.weight", "vision.embeddings.position_embedding.weight", (positions, wide), f32),
-        *_pair("v.pre_ln", "vision.pre_layrnorm", (wide,), f16),
+        Placed("v.class_embd", "model.vision_tower.embeddings.class_embedding", (wide,), f32),
+        Placed(
+            "v.patch_embd.weight", "model.vision_tower.embeddings.patch_embedding.weight", (wide, 3, patch, patch), f16
+        ),
+        Placed(
+            "v.position_embd.weight", "model.vision_tower.embeddings.position_embedding.weight", (positions, wide), f32
+        ),
+        *_pair("v.pre_ln", "model.vision_tower.pre_layrnorm", (wide,), f16),
     ]
     for layer in range(vision["num_hidden_layers"]):
         for theirs, ours in _LAYER.items():
@@ -126,10 +130,10 @@ def _placed(config: Mapping[str, Any], weights: Weights) -> list[Placed]:
                 if "norm" in theirs
                 else {"ffn_up": (inner, wide), "ffn_down": (wide, inner)}.get(ours, (wide, wide))
             )
-            found += _pair(f"v.blk.{layer}.{ours}", f"vision.encoder.layers.{layer}.{theirs}", shape, f16)
+            found += _pair(f"v.blk.{layer}.{ours}", f"model.vision_tower.encoder.layers.{layer}.{theirs}", shape, f16)
     for number, (ours, shape) in {"linear_1": ("mm.0", (text, wide)), "linear_2": ("mm.2", (text, text))}.items():
-        bias = f"projector.{number}.bias" in weights
-        found += _pair(ours, f"projector.{number}", shape, f16)[: 2 if bias else 1]
+        bias = f"model.multi_modal_projector.{number}.bias" in weights
+        found += _pair(ours, f"model.multi_modal_projector.{number}", shape, f16)[: 2 if bias else 1]
     return found
 
 

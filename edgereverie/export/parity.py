@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from edgereverie.errors import ExportError
-from edgereverie.export.base import ParityBound
+from edgereverie.export.base import Case, ParityBound
 
 if TYPE_CHECKING:
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
         def open(self) -> Stream: ...
 
 
-Case = tuple[Sequence[int], "np.ndarray | None"]  # token ids with repeated image tokens, and prepared pixels or None
 GREEDY_TOKENS = 12
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import Bundle, describe_file, new_folder
 from edgereverie.errors import ExportError
-from edgereverie.export.base import Profile, Progress, find_target, silent
+from edgereverie.export.base import Case, Job, Profile, Progress, find_target, silent
+from edgereverie.export.weights import Weights
 
 _VERSIONED = (
     "edgereverie",
@@ -33,21 +34,23 @@ def export_bundle(
     out: Path,
     *,
     made_from: Mapping[str, Any],
+    prompts: Callable[[], Sequence[Case]] = list,
     force: bool = False,
     judge: Callable[[Bundle], Mapping[str, Any]] | None = None,
     progress: Progress = silent,
 ) -> Bundle:
     """Write ``folder`` as ``profile`` says to the new folder ``out``.
 
-    made_from: recipe, base and adapter, as the caller knows them; package versions are added. force: replace ``out``.
-    judge: compares the bundle, which still stands beside, with its model; what it returns joins the bundle's parity, and
-    what it raises leaves no bundle. The folder is renamed last, so a run that is killed leaves none either. Raises
-    ExportError before any weight is loaded when the model cannot leave this way, and when the disk is full.
+    made_from: recipe, base and adapter, as the caller knows them; package versions are added. prompts: for targets that
+    look at activations (see ``Job``). force: replace ``out``. judge: compares the bundle, which still stands beside, with
+    its model; what it returns joins the bundle's parity, and what it raises leaves no bundle. The folder is renamed last,
+    so a run that is killed leaves none either. Raises ExportError before any weight is loaded when the model cannot leave
+    this way, and when the disk is full.
     """
     target = find_target(folder, profile)
     try:
         with new_folder(out, replace=force) as beside:
-            files = target.write(folder, profile.quantization, beside, progress)
+            files = target.write(Job(folder, Weights(folder), profile, beside, prompts, progress))
             progress("checking", 0.9)
             bundle = Bundle(
                 folder=beside,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,31 +59,16 @@ def export(
             console.print(f"export {profile.name}: {final} is there already")
             written.append(final)
             continue
-        with console.status(f"export {profile.name}"), _rewritten(folder, out) as written_anew:
-            judge = partial(_judge, written_anew, profile, allow_parity_failure)
-            bundle = export_bundle(written_anew, profile, final, made_from=made_from, force=force, judge=judge)
+        with console.status(f"export {profile.name}"):
+            bundle = export_bundle(
+                folder, profile, final, made_from=made_from, force=force,
+                prompts=partial(probe_prompts, folder),
+                judge=partial(_judge, folder, profile, allow_parity_failure),
+            )  # fmt: skip
         size = sum(entry.bytes for entry in bundle.files.values()) / 1e6
         console.print(f"export {profile.name}: {final} ({size:.1f} MB)")
         written.append(final)
     return written
-
-
-@contextmanager
-def _rewritten(folder: ModelFolder, out: Path) -> Iterator[ModelFolder]:
-    """The folder in transformers' own layout, which export reads; a published one of another is written anew for so long."""
-    from tempfile import TemporaryDirectory
-
-    from edgereverie.backbones.base import HUGGINGFACE, open_folder, write_folder
-
-    if folder.layout == HUGGINGFACE:
-        yield folder
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out, prefix=".layout-") as beside:
-        anew = Path(beside) / folder.path.name
-        anew.mkdir()
-        write_folder(folder, anew)
-        yield open_folder(anew)
 
 
 def _merged(path: Path) -> Path:

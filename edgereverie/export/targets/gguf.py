@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgereverie.backbones.base import ModelFolder
+from edgereverie.bundle import write_text
 from edgereverie.errors import ExportError, MissingPackage
-from edgereverie.export.base import Progress
+from edgereverie.export.base import Job, NoSettings, Profile, Progress
 from edgereverie.export.gguf_file import Placed, check_complete, weight_type, write_gguf
 from edgereverie.export.graphs import load_vision, vision_features, write_vision
 from edgereverie.export.mmproj import check_mmproj, write_mmproj
 from edgereverie.export.probe import draw_probe, write_probe
 from edgereverie.export.quantise import open_llama, quantise
 from edgereverie.export.vocabulary import Vocabulary, compare_ids, read_vocabulary
-from edgereverie.export.weights import Weights
+from edgereverie.export.weights import TEXT, Weights
 from edgereverie.image import prepare
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ class GgufTarget:
 
     name = "gguf"
     quantizations = (*_PACKED_HERE, *_PACKED_BY_LLAMA)
+    settings = NoSettings
     packages = ("gguf", "torch", "transformers", "onnx", "onnxscript", "llama_cpp")
 
-    def check(self, folder: ModelFolder, quantization: str) -> None:
+    def check(self, folder: ModelFolder, profile: Profile) -> None:
+        quantization = profile.quantization
         for package in self.packages:
             if find_spec(package) is None and (package != "llama_cpp" or quantization in _PACKED_BY_LLAMA):
                 raise MissingPackage(package.replace("llama_cpp", "llama-cpp-python"), "Exporting to GGUF", "export")
@@ -78,9 +81,10 @@ class GgufTarget:
             )
         check_mmproj(folder.config)
 
-    def write(self, folder: ModelFolder, quantization: str, out: Path, progress: Progress) -> dict[str, str]:
-        weights = Weights(folder.path)
-        data = json.loads((folder.path / "tokenizer.json").read_text(encoding="utf-8"))
+    def write(self, job: Job) -> dict[str, str]:
+        folder, weights, out, progress = job.folder, job.weights, job.out, job.progress
+        quantization = job.profile.quantization
+        data = json.loads(folder.tokenizer().to_str())
         vocabulary = read_vocabulary(data, folder.config["text_config"]["vocab_size"], folder.chat)
         name = general_name(folder.backbone.name, vocabulary.strip_right)
         if quantization in _PACKED_HERE:
@@ -97,7 +101,7 @@ class GgufTarget:
         write_vision(tower, folder.image, out / "vision.onnx")
         picture = draw_probe(folder.image)
         probe = write_probe(out, picture, vision_features(tower, prepare(picture, folder.image)))
-        (out / "tokenizer.json").write_bytes((folder.path / "tokenizer.json").read_bytes())
+        write_text(out / "tokenizer.json", folder.tokenizer().to_str(pretty=True))
         files = {
             "model": "model.gguf",
             "mmproj": "mmproj.gguf",
@@ -156,7 +160,7 @@ def _write_text(
             hint="Copy or download the weights again.",
         )
     placed = _placed(text, quantization, tied)
-    check_complete(weights, placed, ("text.", "lm_head."))
+    check_complete(weights, placed, (TEXT, "lm_head."))
 
     def describe(writer: GGUFWriter) -> None:
         _describe_model(writer, text, name, quantization)
@@ -183,14 +187,14 @@ def _placed(text: Mapping[str, Any], quantization: str, tied: bool) -> list[Plac
         "ffn_down": (hidden, inner),
     }
     rows = (text["vocab_size"], hidden)
-    found = [Placed("token_embd.weight", "text.embed_tokens.weight", rows, weight_type(rows, outer, f16))]
+    found = [Placed("token_embd.weight", f"{TEXT}embed_tokens.weight", rows, weight_type(rows, outer, f16))]
     for layer in range(text["num_hidden_layers"]):
         for theirs, ours in _LAYER.items():
             kind = weight_type(shapes[ours], wanted, f16)
             found.append(
-                Placed(f"blk.{layer}.{ours}.weight", f"text.layers.{layer}.{theirs}.weight", shapes[ours], kind)
+                Placed(f"blk.{layer}.{ours}.weight", f"{TEXT}layers.{layer}.{theirs}.weight", shapes[ours], kind)
             )
-    found.append(Placed("output_norm.weight", "text.norm.weight", (hidden,), GGMLQuantizationType.F32))
+    found.append(Placed("output_norm.weight", f"{TEXT}norm.weight", (hidden,), GGMLQuantizationType.F32))
     if not tied:
         found.append(Placed("output.weight", "lm_head.weight", rows, weight_type(rows, outer, f16)))
     return found

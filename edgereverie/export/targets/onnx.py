@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import write_text
 from edgereverie.errors import ExportError, MissingPackage
-from edgereverie.export.base import Progress
+from edgereverie.export.base import Job, NoSettings, Profile
 from edgereverie.export.graphs import (
     decoder_graph,
     embed_graph,
@@ -23,7 +23,6 @@ from edgereverie.export.graphs import (
 )
 from edgereverie.export.packing import products_of, store_fp16, to_blocks, to_fp16
 from edgereverie.export.probe import draw_probe, write_probe
-from edgereverie.export.weights import Weights
 from edgereverie.image import prepare
 
 if TYPE_CHECKING:
@@ -39,9 +38,11 @@ class OnnxTarget:
 
     name = "onnx"
     quantizations = tuple(SUFFIXES)
+    settings = NoSettings
     packages = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 
-    def check(self, folder: ModelFolder, quantization: str) -> None:
+    def check(self, folder: ModelFolder, profile: Profile) -> None:
+        quantization = profile.quantization
         for package in self.packages:
             if find_spec(package) is None:
                 raise MissingPackage(package, "Exporting to ONNX", "export")
@@ -52,11 +53,12 @@ class OnnxTarget:
                 hint="Use fp32 or fp16.",
             )
 
-    def write(self, folder: ModelFolder, quantization: str, out: Path, progress: Progress) -> dict[str, str]:
+    def write(self, job: Job) -> dict[str, str]:
+        folder, quantization, out, progress = job.folder, job.profile.quantization, job.out, job.progress
         (out / "onnx").mkdir()
         files: dict[str, str] = {}
         progress("exporting the vision encoder", 0.0)
-        tower = load_vision(folder, Weights(folder.path))
+        tower = load_vision(folder, job.weights)
         picture = draw_probe(folder.image)
         files |= write_probe(out, picture, vision_features(tower, prepare(picture, folder.image)))
         files |= _save(_outer(vision_graph(tower, folder.image), quantization), "vision", quantization, out)
@@ -134,7 +136,7 @@ def _write_companions(folder: ModelFolder, quantization: str, out: Path, files: 
     }
     for name, data in written.values():
         write_text(out / name, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-    (out / "tokenizer.json").write_bytes((folder.path / "tokenizer.json").read_bytes())
+    write_text(out / "tokenizer.json", folder.tokenizer().to_str(pretty=True))
     return {role: name for role, (name, _) in written.items()} | {"tokenizer": "tokenizer.json"}
 
 
