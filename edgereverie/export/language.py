@@ -45,6 +45,24 @@ def write_language(path: Path, folder: ModelFolder, weights: Weights, quantizati
     write_gguf(path, architecture.name, describe, plan.tensors, weights, progress)
 
 
+def language_linears(folder: ModelFolder, weights: Weights) -> dict[str, tuple[str, ...]]:
+    """By name of a matrix in the file, the linears of the model whose inputs it meets: one, or each expert's of a stack.
+
+    Routers are left out, which stay in 32 bits, and the matrices that only an architecture asks for. An embedding meets
+    inputs where it is the head.
+    """
+    architecture, model = find_architecture(folder)
+    plan = Plan.of("F16")
+    architecture.place(plan, model, weights)
+    found = {
+        tensor.name: tuple(source.removesuffix(".weight") for source in tensor.sources)
+        for tensor in plan.tensors
+        if len(tensor.shape) > 1 and tensor.sources and ".ffn_gate_inp." not in tensor.name
+    }
+    del found["token_embd.weight"]
+    return found | {"output.weight" if "output.weight" in found else "token_embd.weight": ("lm_head",)}
+
+
 def folder_vocabulary(folder: ModelFolder) -> Vocabulary:
     """The folder's tokenizer as GGUF's. Raises ExportError for one that GGUF cannot say."""
     rows = folder.config["text_config"]["vocab_size"]

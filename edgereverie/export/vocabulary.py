@@ -60,6 +60,8 @@ def read_vocabulary(data: dict[str, Any], rows: int, chat: ChatFormat) -> Vocabu
     _check_ids(vocabulary, added, rows)
     merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
     spelt = pre == "default"
+    if not spelt and not merges:
+        raise ExportError("The tokenizer joins no letters (it has no merges); llama.cpp asks for some.", hint=_AS_ONNX)
     tokens, scores, types = _entries(vocabulary, added, rows, merges)
     if spelt:
         for i, text in enumerate(tokens):
