@@ -205,10 +205,18 @@ def upcycled(dense: Callable[[Path], Path], *, tied: bool = False, **choices: An
     return write
 
 
+def trained_starter(_: Path) -> Path:
+    """The one with trained weights, as it is shipped."""
+    import edgereverie.backbones
+
+    return Path(edgereverie.backbones.__file__).parent / "weights" / "starter"
+
+
 _PHI3 = huggingface(tiny.PHI3 | GROUPED, tiny.PHI3_TOKENS)
 _LLAMA = huggingface(tiny.LLAMA | GROUPED)
 # By kind: llama.cpp's architecture and how the folder is written.
 KINDS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "the starter": ("phi3", trained_starter),
     "LLaVA-1.5 in LLaVA's layout": ("llama", llava15_own),
     "LLaVA-1.5 in transformers' layout": ("llama", huggingface(tiny.LLAMA | GROUPED, version="4.36")),
     "LLaVA-1.5, wide heads and biases": ("llama", huggingface(tiny.LLAMA | {"head_dim": 16, "attention_bias": True,
