@@ -10,7 +10,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,37 +137,45 @@ def _safetensors(file: Path) -> dict[str, Stored]:
             f"{file}: the weights are damaged or cut short: {size:,} bytes, its header tells of {end:,}.", hint=_AGAIN
         )
 
-    mapped = _Mapped(file)
     return {
         name: Stored(
-            tuple(entry["shape"]), _DTYPES.get(entry["dtype"], entry["dtype"]), file, partial(mapped.get, name)
+            tuple(entry["shape"]),
+            _DTYPES.get(entry["dtype"], entry["dtype"]),
+            file,
+            partial(_from_safetensors, file, name),
         )
         for name, entry in header.items()
     }
 
 
-class _Mapped:
-    """A safetensors file that is mapped when its first tensor is read, and let go with its last ``Stored``."""
+def _from_safetensors(file: Path, name: str) -> torch.Tensor:
+    """Maps the file anew, for this tensor alone: pages that were read are let go with the last who holds the tensor, where a
+    mapping of its own would keep them all, and the whole file would count as memory in the end.
+    """
+    from safetensors import SafetensorError, safe_open
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    @cached_property
-    def _handle(self) -> Any:
-        from safetensors import safe_open
-
-        return safe_open(self.file, framework="pt")
-
-    def get(self, name: str) -> torch.Tensor:
-        from safetensors import SafetensorError
-
-        try:
-            return self._handle.get_tensor(name)
-        except (OSError, SafetensorError) as error:
-            raise BackboneError(f"{self.file}: {name} cannot be read ({error}).", hint=_AGAIN) from None
+    try:
+        with safe_open(file, framework="pt") as handle:
+            return handle.get_tensor(name)
+    except (OSError, SafetensorError) as error:
+        raise BackboneError(f"{file}: {name} cannot be read ({error}).", hint=_AGAIN) from None
 
 
 def _pickled(file: Path) -> dict[str, Stored]:
+    return {
+        name: Stored(
+            tuple(value.shape), str(value.dtype).removeprefix("torch."), file, partial(_from_pickle, file, name)
+        )
+        for name, value in _unpickled(file).items()
+    }
+
+
+def _from_pickle(file: Path, name: str) -> torch.Tensor:
+    """Mapped anew, as above."""
+    return _unpickled(file)[name]
+
+
+def _unpickled(file: Path) -> Mapping[str, torch.Tensor]:
     try:
         import torch
     except ImportError:
@@ -181,11 +189,4 @@ def _pickled(file: Path) -> dict[str, Stored]:
         ) from None
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise BackboneError(f"{file}: holds something else than tensors by name.", hint="Wanted: a state dict.")
-    return {
-        name: Stored(tuple(value.shape), str(value.dtype).removeprefix("torch."), file, partial(_itself, value))
-        for name, value in found.items()
-    }
-
-
-def _itself(value: torch.Tensor) -> torch.Tensor:
-    return value
+    return found

@@ -199,7 +199,7 @@ def running_bytes(config: Config, exports: tuple[str, ...]) -> dict[str, int]:
     cached *= min(4096, text["max_position_embeddings"])
     vision = counts.tower + counts.projector
     if "gguf" in exports:
-        files = {name: gguf_bytes(text, name) for name in ("F16", "Q8_0", "Q4_K_M")}
+        files = {name: gguf_bytes(text, name, config.get("moe")) for name in ("F16", "Q8_0", "Q4_K_M")}
         return {name: size + 4 * vision + 2 * cached for name, size in files.items()}
     if "onnx" in exports:
         head = counts.embedding  # a tied one is written too: embedding and decoder are files of their own
@@ -214,20 +214,36 @@ def running_bytes(config: Config, exports: tuple[str, ...]) -> dict[str, int]:
 _Q4_K, _Q6_K, _Q8_0 = 144 / 256, 210 / 256, 34 / 32  # bytes per weight
 
 
-def gguf_bytes(text: Config, quantization: str) -> int:
-    """The tensors of a Phi-3 as GGUF: F16, Q8_0 or llama.cpp's Q4_K_M. In that one the head has 6 bits, and so have the
-    fused attention and ``ffn_down`` in half of the layers: the first and last eighth and every third between
-    (llama-quant.cpp, use_more_bits). Files have a vocabulary besides, some 0.8 MB for Phi-3's.
+def gguf_bytes(text: Config, quantization: str, moe: Config | None = None) -> int:
+    """The tensors of a language model as GGUF: F16, Q8_0 or llama.cpp's Q4_K_M. In that one the head has 6 bits, and so have
+    values (or what they are fused with) and ``ffn_down`` in half of the layers: the first and last eighth and every third
+    between (llama-quant.cpp, use_more_bits). Files have a vocabulary besides, some 0.8 MB for Phi-3's.
+
+    With experts as export writes them: a head even where it is tied, a shared expert of zeros 256 wide, and for StableLM
+    every layer with as many experts as the others.
     """
     layers, hidden = text["num_hidden_layers"], text["hidden_size"]
     rows = text["vocab_size"] * hidden
-    head = 0 if text.get("tie_word_embeddings") else rows
-    qkv, out = (linear.weights for linear in attention_linears(text))
-    up, down = (linear.weights for linear in feed_forward_linears(text))
-    norms = 4 * hidden * (2 * layers + 1)
+    head = 0 if text.get("tie_word_embeddings") and not moe else rows
+    counts = _experts({"text_config": text, "moe": moe})
+    if moe and text["model_type"] == "stablelm":
+        counts = [max(counts)] * layers
+    sparse = sum(count > 1 for count in counts)
+    linears = [(linear, [1] * layers) for linear in attention_linears(text)]
+    linears += [(linear, counts) for linear in feed_forward_linears(text)]
+    shared = 0 if text["model_type"] == "stablelm" else 3 * 256 * hidden * sparse
+    norms = 4 * hidden * (2 * layers + 1) * (2 if text["model_type"] == "stablelm" else 1)
+    small = norms + 4 * layers * _biases(attention_linears(text)) + 4 * hidden * sum(c for c in counts if c > 1)
     if quantization != "Q4_K_M":
-        return int((layers * (qkv + out + up + down) + rows + head) * {"F16": 2, "Q8_0": _Q8_0}[quantization]) + norms
+        weights = sum(linear.weights * sum(per_layer) for linear, per_layer in linears)
+        return int((weights + shared + rows + head) * {"F16": 2, "Q8_0": _Q8_0}[quantization]) + small
     eighth = layers // 8
-    more = sum(i < eighth or i >= 7 * layers // 8 or (i - eighth) % 3 == 2 for i in range(layers))
-    mixed = (qkv + down) * (more * _Q6_K + (layers - more) * _Q4_K)
-    return int(mixed + (layers * (out + up) + rows) * _Q4_K + head * _Q6_K) + norms
+    more = [i < eighth or i >= 7 * layers // 8 or (i - eighth) % 3 == 2 for i in range(layers)]
+    size = (shared + rows) * _Q4_K + head * _Q6_K
+    for linear, per_layer in linears:
+        mixed = linear.name in ("qkv_proj", "v_proj", "down_proj")
+        size += sum(
+            linear.weights * count * (_Q6_K if mixed and six else _Q4_K)
+            for count, six in zip(per_layer, more, strict=True)
+        )
+    return int(size) + small

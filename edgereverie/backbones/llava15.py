@@ -7,7 +7,7 @@ from edgereverie.chat import VICUNA_V1
 
 BACKBONE = Backbone(
     name="llava15",
-    exports={"llama": ("onnx",)},
+    exports={"llama": ("gguf", "onnx")},
     chats=(VICUNA_V1,),
     adapter_targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 )

@@ -10,7 +10,7 @@ _APART = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 
 BACKBONE = Backbone(
     name="llava_phi3",
-    exports={"phi3": ("gguf", "onnx"), "llama": ("onnx",)},
+    exports={"phi3": ("gguf", "onnx"), "llama": ("gguf", "onnx")},
     chats=(PHI3, PHI3_INSTRUCT),
     adapter_targets=(*_FUSED, *_APART, "o_proj", "down_proj"),
 )

@@ -7,7 +7,7 @@ from edgereverie.chat import CHATML
 
 BACKBONE = Backbone(
     name="llava_qwen",
-    exports={"qwen2": ("onnx",)},
+    exports={"qwen2": ("gguf", "onnx")},
     chats=(CHATML,),
     adapter_targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 )

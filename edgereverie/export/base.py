@@ -123,6 +123,7 @@ def find_target(folder: ModelFolder, profile: Profile) -> Target:
         raise ExportError(f"Profile {profile.name!r} names the unknown target {profile.target!r}.",
                           hint=did_you_mean(profile.target, TARGETS.names()))  # fmt: skip
     if profile.target not in folder.exports:
+        TARGETS.get(profile.target).check(folder, profile)  # it may know the reason
         text = folder.config["text_config"]["model_type"]
         known = ", ".join(folder.exports) or "nothing yet; PyTorch runs it where it lies"
         raise ExportError(

@@ -25,6 +25,31 @@ CHATS = {
         "<s><|system|>\nYou are a helpful AI assistant.<|end|>\n<|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n",
         ("<|end|>", "<|endoftext|>"),
     ),
+    "vicuna_v1": (
+        "<s>A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
+        ("</s>",),
+    ),
+    "chatml": (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\n{question}<|im_end|>\n"
+        "<|im_start|>assistant\n",
+        ("<|im_end|>", "<|endoftext|>"),
+    ),
+    "stablelm": (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
+        ("<|endoftext|>",),
+    ),
+    "phi": (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
+        ("<|endoftext|>",),
+    ),
+    "qwen": (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
+        ("<|endoftext|>",),
+    ),
 }
 
 

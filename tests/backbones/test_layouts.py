@@ -135,7 +135,7 @@ def test_xtuner_phi3_is_a_llama_with_phi3s_words(tiny: ModuleType, tmp_path: Pat
     tokenizer = tiny.tokenizer_json((*tiny.PHI3_TOKENS, "<image>"))
     tiny.write_huggingface(tmp_path / "m", reference, NAMES["4.36"], tokenizer)
     folder = open_folder(tmp_path / "m")
-    assert (folder.backbone.name, folder.chat.name, folder.exports) == ("llava_phi3", "phi3", ("onnx",))
+    assert (folder.backbone.name, folder.chat.name, folder.exports) == ("llava_phi3", "phi3", ("gguf", "onnx"))
     same(tiny.logits(folder.load(), PHI3_IMAGE), tiny.logits(reference, PHI3_IMAGE))
 
 

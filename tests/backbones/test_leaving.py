@@ -47,4 +47,5 @@ def test_a_trained_vocabulary_is_the_same_in_llama_cpp(published: Path, tmp_path
     assert {kind: equal == count for kind, (equal, count) in found.items() if kind != "control"} == dict.fromkeys(
         ("words", "ascii", "unicode", "blanks", "chat"), True
     )
-    assert found["control"][0] >= 50 and found["control"][1] == 60
+    # Two of the seven tokens do otherwise in llama.cpp, two of three times with a blank behind them: some 19 %.
+    assert found["control"][0] >= 375 and found["control"][1] == 500
