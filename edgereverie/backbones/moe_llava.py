@@ -7,7 +7,7 @@ from edgereverie.chat import PHI, PHI3, PHI3_INSTRUCT, QWEN, STABLELM, VICUNA_V1
 
 BACKBONE = Backbone(
     name="moe_llava",
-    exports={"stablelm": (), "phi": (), "qwen2": (), "phi3": (), "llama": ()},
+    exports={"stablelm": ("onnx",), "phi": ("onnx",), "qwen2": ("onnx",), "phi3": ("onnx",), "llama": ("onnx",)},
     chats=(STABLELM, PHI, QWEN, PHI3, PHI3_INSTRUCT, VICUNA_V1),
     # Attention, then the feed-forward layers, experts among them: Llama-like, Phi-2's, Phi-3's fused ones.
     adapter_targets=(
