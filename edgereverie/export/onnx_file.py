@@ -47,6 +47,10 @@ class Placed:
     tensors: tuple[Tensor, ...]
     make: Callable[[], Sequence[np.ndarray]]
 
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors)
+
 
 class Graph:
     """An ONNX graph under construction. Values are known by name; an operator gives the names of its outputs."""
@@ -105,7 +109,7 @@ class Graph:
     @property
     def nbytes(self) -> int:
         """Of all weights."""
-        return sum(tensor.nbytes for placed in self._placed for tensor in placed.tensors)
+        return sum(placed.nbytes for placed in self._placed)
 
     def save(self, path: Path, progress: Callable[[str, float], None] = silent) -> list[str]:
         """Write the file. Returns the names of the data files beside it: ``<name>_data``, ``<name>_data_1`` and so on."""
@@ -116,9 +120,8 @@ class Graph:
         with _DataFiles(path, external=self.nbytes > INLINE_BYTES) as data:
             for placed in self._placed:
                 progress(f"writing {path.name}", done / total)
-                for tensor, values in zip(placed.tensors, placed.make(), strict=True):
-                    initializers.append(data.stored(tensor, values))
-                    done += tensor.nbytes
+                initializers += data.stored(placed)
+                done += placed.nbytes
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, initializers)
         versions = {"": OPSET} | {domain: 1 for domain in sorted(self._domains) if domain}
         model = helper.make_model(
@@ -147,7 +150,11 @@ class _DataFiles:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def stored(self, tensor: Tensor, values: np.ndarray) -> onnx.TensorProto:
+    def stored(self, placed: Placed) -> list[onnx.TensorProto]:
+        """Make the weights and write them; nothing of them is kept but what lies inside the graph."""
+        return [self._stored(*one) for one in zip(placed.tensors, placed.make(), strict=True)]
+
+    def _stored(self, tensor: Tensor, values: np.ndarray) -> onnx.TensorProto:
         from onnx import TensorProto, helper
 
         assert (values.shape, values.dtype) == (tensor.shape, tensor.dtype), (tensor, values.shape, values.dtype)

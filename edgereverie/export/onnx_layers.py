@@ -35,7 +35,7 @@ class Precision:
 
     io: Literal["float32", "float16"] = "float32"
     matrices: Matrices = "fp32"
-    algorithm: Algorithm = "rtn"
+    algorithm: Algorithm = "k_quant"
     int8_activations: bool = True
 
 

@@ -2,12 +2,16 @@
 
 A block is 32 neighbours of one row of (outputs, inputs): value = (code - zero point) x scale, the lower nibble first.
 ``rtn`` rounds to nearest and is onnxruntime's own quantizer, bit for bit; ``k_quant`` (llama.cpp's search over scales and
-minima) and ``hqq`` (half-quadratic quantization, whose zero points are not whole) are onnxruntime's functions.
+minima) and ``hqq`` (half-quadratic quantization) are onnxruntime's functions. Between them, measured on tuned starters
+(three of them, 5,520 positions each): mean KL to the model in 32 bits 0.0236, 0.0215 and 0.0178 nats. But hqq's zero points
+are no whole numbers, for which onnxruntime has no quick kernel on the CPU: a step takes thirty times as long.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -28,14 +32,16 @@ def block_shapes(shape: tuple[int, int], bits: int, algorithm: Algorithm) -> lis
     return found
 
 
-def to_blocks(matrix: np.ndarray, bits: int, algorithm: Algorithm = "rtn") -> list[np.ndarray]:
+def to_blocks(matrix: np.ndarray, bits: int, algorithm: Algorithm) -> list[np.ndarray]:
     """Codes, scales and, but for ``rtn``, zero points of a float32 matrix (outputs, inputs), as ``block_shapes`` says."""
     if algorithm == "hqq":
         return _hqq(matrix, bits)
     pack = _rtn if algorithm == "rtn" else _k_quant
     step = max(1, _CHUNK // matrix.shape[1])
-    parts = [pack(matrix[start : start + step], bits) for start in range(0, len(matrix), step)]
-    return [np.concatenate(column) if len(parts) > 1 else column[0] for column in zip(*parts, strict=True)]
+    pieces = [matrix[start : start + step] for start in range(0, len(matrix), step)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(pack, pieces, [bits] * len(pieces)))
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def _rtn(matrix: np.ndarray, bits: int) -> Sequence[np.ndarray]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +15,7 @@ from edgereverie.errors import ExportError
 from edgereverie.export import onnx_file
 from edgereverie.export.base import ParityBound, find_target, load_profile
 from edgereverie.export.parity import compare
+from edgereverie.export.weights import TEXT, Weights
 from edgereverie.export.write import export_bundle
 
 from ._folders import published, sized
@@ -230,5 +233,27 @@ def test_widths_and_heads_that_do_not_fit_are_refused(tmp_path):
         find_target(folder, shared)
 
 
-def test_runner_needs_only_onnxruntime(bundles, tmp_path):
-    run_alone("run_onnx.py", bundles("onnx-int8"), tmp_path)
+@pytest.mark.parametrize("quantization", ["fp32", "int4"])
+def test_of_the_language_model_only_what_is_being_written_is_in_memory(quantization, tiny, tmp_path, monkeypatch):
+    read, live, peak = Weights.array, Counter(), []
+
+    def counted(self, name):
+        values = read(self, name).copy()  # owns its memory, so that views of it keep it alive
+        if name.startswith((TEXT, "lm_head")):
+            live[name] = values.nbytes
+            weakref.finalize(values, live.pop, name)
+            peak.append(live.total())
+        return values
+
+    monkeypatch.setattr(Weights, "array", counted)
+    monkeypatch.setattr(onnx_file, "INLINE_BYTES", 0)
+    profile = load_profile("onnx-fp32").model_copy(update={"quantization": quantization})
+    export_bundle(tiny, profile, tmp_path / "out", made_from={})
+    sizes = [4 * np.prod(Weights(tiny).shape(name)) for name in Weights(tiny).names(TEXT)]
+    assert len(peak) >= len(sizes)
+    assert max(peak) == max(sizes) < sum(sizes) / 10
+
+
+@pytest.mark.parametrize("profile", ["onnx-int8", "onnx-int4-shared", "onnx-fp16-cuda"])
+def test_runner_needs_only_onnxruntime(profile, bundles, tmp_path):
+    run_alone("run_onnx.py", bundles(profile), tmp_path)

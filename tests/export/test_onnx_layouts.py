@@ -166,14 +166,14 @@ def test_two_rows_padded_at_the_right_go_on_in_one_buffer(model: Model) -> None:
 @pytest.mark.parametrize(
     ("quantization", "settings", "share"),
     [
-        ("fp16", {}, 0.01),
-        ("fp16", {"cache": "shared", "device": "cuda"}, 0.03),
-        ("int8", {}, 0.05),
-        ("int4", {}, 0.5),
-        ("int4", {"cache": "shared"}, 0.5),
-        ("int4", {"cache": "shared", "device": "cuda"}, 0.5),
-        ("int4", {"algorithm": "k_quant"}, 0.5),
-        ("int4", {"algorithm": "hqq"}, 0.5),
+        ("fp16", {}, 0.005),
+        ("fp16", {"cache": "shared", "device": "cuda"}, 0.01),
+        ("int8", {}, 0.04),
+        ("int4", {}, 0.33),
+        ("int4", {"cache": "shared"}, 0.33),
+        ("int4", {"cache": "shared", "device": "cuda"}, 0.33),
+        ("int4", {"algorithm": "rtn"}, 0.33),
+        ("int4", {"algorithm": "hqq"}, 0.33),
     ],
 )
 def test_smaller_ones_stay_close(quantization: str, settings: dict[str, Any], share: float, model: Model) -> None:

@@ -54,7 +54,7 @@ def test_rounding_to_nearest_is_onnxruntimes_to_the_bit(bits: int, monkeypatch: 
     packed, scales = by_onnxruntime(values, config)
     for chunk in (1 << 18, 700):
         monkeypatch.setattr(packing, "_CHUNK", chunk)
-        found = to_blocks(values, bits)
+        found = to_blocks(values, bits, "rtn")
         assert [part.shape for part in found] == [shape for _, shape, _ in block_shapes(values.shape, bits, "rtn")]
         assert found[0].tobytes() == packed.tobytes()
         assert found[1].tobytes() == scales.tobytes()

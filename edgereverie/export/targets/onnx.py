@@ -29,12 +29,12 @@ _STEMS = {"vision": "vision_encoder", "embed": "embed_tokens", "decoder": "decod
 class OnnxSettings(StrictModel):
     """What an ONNX profile may say besides its quantization.
 
-    algorithm: how 4-bit blocks are found. cache: ``concat``, standard operators, which every runtime and browser has, or
-    ``shared``, onnxruntime's attention over one buffer, which copies nothing. device: ``cuda`` takes and gives 16-bit
-    values, the cache among them.
+    algorithm: how 4-bit blocks are found (see ``packing``), by default k_quant. cache: ``concat``, standard operators, which
+    every runtime and browser has, or ``shared``, onnxruntime's attention over one buffer, which copies nothing. device:
+    ``cuda`` takes and gives 16-bit values, the cache among them.
     """
 
-    algorithm: Algorithm = "rtn"
+    algorithm: Algorithm | None = None
     cache: Cache = "concat"
     device: Literal["cpu", "cuda"] = "cpu"
 
@@ -59,7 +59,7 @@ class OnnxTarget:
         if settings.device == "cuda" and quantization == "fp32":
             raise ExportError("On CUDA, onnxruntime's attention computes in 16 bits, and fp32 would run on the CPU.",
                               hint="Use fp16, int8 or int4 with device: cuda.")  # fmt: skip
-        if settings.algorithm != "rtn" and quantization != "int4":
+        if settings.algorithm and quantization != "int4":
             raise ExportError(f"algorithm: {settings.algorithm} finds 4-bit blocks; the profile asks for {quantization}.",
                               hint="Leave it out, or use quantization: int4.")  # fmt: skip
         if quantization in ("int8", "int4"):
@@ -113,10 +113,11 @@ def _precisions(quantization: str, settings: OnnxSettings) -> tuple[Precision, P
 
     At 8 and 4 bits the first two keep 16: they are small, and an error there reaches every token.
     """
+    algorithm = settings.algorithm or "k_quant"
     if settings.device == "cuda":
-        return Precision("float16", "fp16"), Precision("float16", quantization, settings.algorithm, False)
+        return Precision("float16", "fp16"), Precision("float16", quantization, algorithm, False)
     around = quantization if quantization in ("fp32", "fp16") else "widened"
-    return Precision("float32", around), Precision("float32", quantization, settings.algorithm)
+    return Precision("float32", around), Precision("float32", quantization, algorithm)
 
 
 def _save(graph: Graph, role: str, dtype: str, job: Job) -> dict[str, str]:
