@@ -4,10 +4,11 @@
 
 Two models: the starter, and a random one of half a billion parameters in Phi-3's form. Each is exported in a process of its
 own, whose seconds and peak (VmHWM) are noted. The peak is all of it: interpreter, libraries, and the model's own files,
-1,100 MB of the larger one, which are mapped and which the system takes back when it needs the room. Then every decoder takes steps behind a
-prompt of 620 tokens, whose keys and values are random numbers, for they cost the same. The forms take turns, so that
-whatever else the machine does falls on all of them; the median and the quickest step are told. Two rows are what contrastive
-decoding needs. Result: benchmarks/results/onnx_decode.json.
+1,100 MB of the larger one, which are mapped and which the system takes back when it needs the room.
+
+Then every decoder takes steps behind a prompt of 620 tokens, whose keys and values are random numbers, for they cost the
+same. The forms take turns, so that whatever else the machine does falls on all of them; the median and the quickest step
+are told. Two rows are what contrastive decoding needs. Result: benchmarks/results/onnx_decode.json.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -181,7 +183,8 @@ def main() -> None:
     large = chosen.out / "half-billion"
     if not (large / "config.json").is_file():
         half_billion(large)
-    report: dict[str, Any] = {"threads": chosen.threads, "prompt": PROMPT, "models": {}}
+    versions = {package: version(package) for package in ("edgereverie", "onnxruntime", "torch", "transformers")}
+    report: dict[str, Any] = {"threads": chosen.threads, "prompt": PROMPT, "versions": versions, "models": {}}
     for name, model in (("starter", "starter"), ("0.55 B, random", str(large))):
         exports, decoders = {}, {}
         for form in FORMS:
