@@ -176,7 +176,7 @@ class _Decoder:
         total = graph.op("Gather", graph.op("Shape", "attention_mask"), graph.constant(1), axis=0)
         self.total = self.layers.cast(total, **int32)
 
-        def table(turn) -> np.ndarray:
+        def table(turn: np.ufunc) -> np.ndarray:
             angles = np.arange(text.context, dtype=np.float32)[:, None] * text.frequencies
             return (turn(angles) * np.float32(text.magnitude)).astype(self.io)
 

@@ -6,7 +6,7 @@ computed from 16-bit values or blocks, and what stands between the products lose
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -111,7 +111,8 @@ class Layers:
             return x
         return self.graph.op("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(wanted)), into=into)
 
-    def _biased(self, product, names: Sequence[str], dtype: str, into: str) -> str:
+    def _biased(self, product: Callable[[str], str], names: Sequence[str], dtype: str, into: str) -> str:
+        """product: adds the operator whose output gets the name that it is given."""
         biases = [f"{name}.bias" in self.source for name in names]
         if not any(biases):
             return product(into)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import weakref
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,13 +12,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from edgereverie.bundle import Bundle
-from edgereverie.errors import ExportError
+from edgereverie.bundle import Bundle, describe_file
+from edgereverie.errors import BundleError, ExportError
 from edgereverie.export import onnx_file
 from edgereverie.export.base import ParityBound, find_target, load_profile
 from edgereverie.export.parity import compare
 from edgereverie.export.weights import TEXT, Weights
 from edgereverie.export.write import export_bundle
+from edgereverie.registry import BACKENDS
 
 from ._folders import published, sized
 from .test_gguf import run_alone
@@ -252,6 +255,28 @@ def test_of_the_language_model_only_what_is_being_written_is_in_memory(quantizat
     sizes = [4 * np.prod(Weights(tiny).shape(name)) for name in Weights(tiny).names(TEXT)]
     assert len(peak) >= len(sizes)
     assert max(peak) == max(sizes) < sum(sizes) / 10
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_graph_whose_weights_lie_outside_its_folder_is_not_loaded(absolute, bundles, tmp_path):
+    """Whole by its manifest, which was written after the change: onnxruntime itself refuses."""
+    bundle = bundles("onnx-fp32")
+    crafted = tmp_path / "crafted"
+    shutil.copytree(bundle.folder, crafted)
+    path = crafted / bundle.files["embed"].path
+    graph = onnx.load(path)
+    table = graph.graph.initializer[-1]
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(table.raw_data)
+    table.ClearField("raw_data")
+    table.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": str(secret) if absolute else "../../secret.bin", "offset": "0"}.items():
+        table.external_data.add(key=key, value=value)
+    path.write_bytes(graph.SerializeToString())
+    embed = describe_file(crafted, bundle.files["embed"].path)
+    replace(bundle, folder=crafted, files=dict(bundle.files) | {"embed": embed}).write()
+    with pytest.raises(BundleError, match="cannot load the graph"):
+        BACKENDS.get("onnxrt").load(crafted)
 
 
 @pytest.mark.parametrize("profile", ["onnx-int8", "onnx-int4-shared", "onnx-fp16-cuda"])

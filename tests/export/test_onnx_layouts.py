@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from edgereverie.backbones import starter
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.export.base import Job, ParityBound, Profile
 from edgereverie.export.targets.onnx import TARGET
@@ -105,9 +106,10 @@ def agree(found: np.ndarray, expected: np.ndarray) -> None:
     assert (found.argmax(-1) == expected.argmax(-1)).all()
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [*PUBLISHED, "starter"])
 def test_each_published_layout_equals_torch(name: str, tmp_path: Path) -> None:
-    model = Model(published(name, tmp_path / "model"), tmp_path)
+    folder = starter.shipped() if name == "starter" else published(name, tmp_path / "model")
+    model = Model(folder, tmp_path)
     graphs = Graphs(model.write("fp32"))
     agree(graphs.run(graphs.embeds(model, PROMPTS)), model.expected)
 

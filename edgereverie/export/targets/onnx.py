@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from edgereverie.backbones.base import ModelFolder
@@ -86,7 +87,7 @@ class OnnxTarget:
         return files | write_companions(folder, text, out, dtype, {stem: count for stem, count in data.items() if count},
                                         half_cache=within.io == "float16")  # fmt: skip
 
-    def inspect(self, folder: ModelFolder, out: Any, files: Mapping[str, str]) -> dict[str, Any]:
+    def inspect(self, folder: ModelFolder, out: Path, files: Mapping[str, str]) -> dict[str, Any]:
         """Nothing: ids come from tokenizer.json itself, and the graphs are compared by running them."""
         return {}
 
