@@ -223,6 +223,13 @@ def save_folder(model: nn.Module, source: ModelFolder, out: Path) -> None:
     _writing.write_companions(out, source.tokenizer(), source.image, source.described.chat)
 
 
+def write_companions(folder: ModelFolder, out: Path) -> None:
+    """Tokenizer, chat template and picture's geometry as transformers reads them, into the existing folder ``out``."""
+    from edgereverie.backbones import _writing
+
+    _writing.write_companions(out, folder.tokenizer(), folder.image, folder.described.chat)
+
+
 def write_folder(folder: ModelFolder, out: Path) -> None:
     """A published folder, whatever its layout, into the existing folder ``out`` in transformers' own, without building it."""
     from edgereverie.backbones import _writing

@@ -7,7 +7,10 @@ from edgereverie.chat import PHI, PHI3, PHI3_INSTRUCT, QWEN, STABLELM, VICUNA_V1
 
 BACKBONE = Backbone(
     name="moe_llava",
-    exports={"stablelm": ("gguf",), "phi": (), "qwen2": ("gguf",), "phi3": ("gguf",), "llama": ("gguf",)},
+    exports={
+        "stablelm": ("gguf", "onnx"), "phi": ("onnx",), "qwen2": ("gguf", "onnx"), "phi3": ("gguf", "onnx"),
+        "llama": ("gguf", "onnx"),
+    },
     chats=(STABLELM, PHI, QWEN, PHI3, PHI3_INSTRUCT, VICUNA_V1),
     # Attention, then the feed-forward layers, experts among them: Llama-like, Phi-2's, Phi-3's fused ones.
     adapter_targets=(

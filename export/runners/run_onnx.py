@@ -59,18 +59,19 @@ def main(folder, image, question):
 
     prompt, ends = CHATS[bundle["chat"]]
     ids = tokenizer.encode(prompt.replace("{question}", question), add_special_tokens=False).ids
-    features = vision.run(None, {"pixel_values": read_image(image, bundle["image"])})[0][0]
+    pixels = read_image(image, bundle["image"])
+    if vision.get_inputs()[0].type == "tensor(float16)":
+        pixels = pixels.astype(np.float16)
+    features = vision.run(None, {"pixel_values": pixels})[0][0]
     at = ids.index(config["image_token_index"])
     ids[at : at + 1] = [config["image_token_index"]] * len(features)
     embeds = embed.run(None, {"input_ids": np.array([ids], np.int64)})[0]
     embeds[0, at : at + len(features)] = features
 
     stops = {tokenizer.token_to_id(text) for text in ends}
-    past = {
-        i.name: np.zeros((1, i.shape[1], 0, i.shape[3]), np.float32)
-        for i in decoder.get_inputs()
-        if i.name.startswith("past")
-    }
+    takes = {i.name: i for i in decoder.get_inputs()}
+    dtype = np.float16 if takes["inputs_embeds"].type == "tensor(float16)" else np.float32
+    past = {n: np.zeros((1, i.shape[1], 0, i.shape[3]), dtype) for n, i in takes.items() if n.startswith("past")}
     answer, fed = [], 0
     for _ in range(MAX_TOKENS):
         count = embeds.shape[1]
@@ -79,6 +80,7 @@ def main(folder, image, question):
             "attention_mask": np.ones((1, fed + count), np.int64),
             "position_ids": np.arange(fed, fed + count)[None],
         }
+        feeds = {name: value for name, value in feeds.items() if name in takes}
         logits, *present = decoder.run(None, feeds | past)
         past, fed = dict(zip(past, present, strict=True)), fed + count
         token = int(logits[0, -1, : tokenizer.get_vocab_size()].argmax())

@@ -5,7 +5,6 @@ The engines use no code of edgereverie, so that what they agree on is what the r
 
 from __future__ import annotations
 
-import copy
 import ctypes
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,30 +71,6 @@ def bundles(tiny: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> Call
         return made[profile]
 
     return of
-
-
-@pytest.fixture(scope="session", autouse=True)
-def fresh_graphs(tiny: ModelFolder) -> Iterator[Callable[[], None]]:
-    """Trace each model's three graphs once for all profiles; calling the fixture traces them anew from then on."""
-    from edgereverie.export.targets import onnx as target
-
-    names, patch = ("vision_graph", "embed_graph", "decoder_graph"), pytest.MonkeyPatch()
-    kept: dict[tuple[str, float], Any] = {}
-
-    def once(name: str, trace: Callable[..., Any]) -> Callable[..., Any]:
-        def traced(model: Any, *arguments: Any) -> Any:
-            # By its weights: this session's other tests export other models.
-            key = (name, sum(float(weight.detach().double().abs().sum()) for weight in model.parameters()))
-            if key not in kept:
-                kept[key] = trace(model, *arguments)
-            return copy.deepcopy(kept[key])
-
-        return traced
-
-    for name in names:
-        patch.setattr(target, name, once(name, getattr(target, name)))
-    yield kept.clear
-    patch.undo()
 
 
 class TorchEngine:
