@@ -1,17 +1,34 @@
-"""The few prompts by which two forms of one model are compared."""
+"""The prompts by which two forms of one model are compared: of what it was tuned for, else about drawn scenes."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import count as counting
+from itertools import islice
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from edgereverie.errors import EdgeReverieError
+from edgereverie.records import PreferencePair, Sample, Turn
+from edgereverie.stages._console import console
+
 if TYPE_CHECKING:
+    from PIL import Image
+
     from edgereverie.backbones.base import ModelFolder
+    from edgereverie.export.parity import Prompt
+    from edgereverie.recipe import Recipe
+
+SCENES = "drawn scenes"
+_BLIND = 4  # every fourth prompt comes without its picture
+_LONGEST = 1024  # tokens of a prompt beside the picture's
 
 
 def probe_prompts(folder: ModelFolder) -> list[tuple[list[int], Any]]:
     """A few prompts for comparisons, (ids, pixels or None): questions and answers, with drawn pictures and without."""
-    from random import Random
-
     from edgereverie.chat import encode
     from edgereverie.data.scenes.draw import draw_scene
     from edgereverie.data.scenes.talk import reflective
@@ -39,3 +56,73 @@ def probe_batches(folder: ModelFolder) -> list[dict[str, Any]]:
         | ({} if pixels is None else {"pixel_values": torch.from_numpy(pixels)[None]})
         for ids, pixels in probe_prompts(folder)
     ]
+
+
+def parity_prompts(folder: ModelFolder, recipe: Recipe | None, count: int) -> tuple[str, list[Prompt]]:
+    """What an export is proved on: where the prompts come from, and ``count`` of them, one in four without a picture.
+
+    recipe: how the model was tuned. Its data files are asked where they can be read; a model of drawn scenes, or of nobody
+    knows what, is asked about scenes that no training draws. The first ones are the same for every count.
+    """
+    if recipe is not None and recipe.data.scenes is None:
+        try:
+            found = list(islice(_prompts(folder, _recorded(recipe)), count))
+        except (EdgeReverieError, OSError) as error:
+            console.print(f"  the data it was tuned on cannot be read ({error}); it is asked about {SCENES}")
+        else:
+            if found:
+                return ", ".join(source.path.name for source in recipe.data.train), found
+    return SCENES, list(islice(_prompts(folder, _drawn()), count))
+
+
+def _prompts(folder: ModelFolder, asked: Iterator[tuple[Sequence[Turn], Any]]) -> Iterator[Prompt]:
+    """Conversations and their pictures as prompts; too long ones are left out, and those without a picture go between."""
+    from edgereverie.chat import encode
+    from edgereverie.export.parity import Prompt
+    from edgereverie.image import prepare
+
+    tokenizer, made = folder.tokenizer(), 0
+    room = min(folder.context, _LONGEST + folder.image.tokens)
+    for turns, picture in asked:
+        seen = picture is not None and made % _BLIND != _BLIND - 1
+        tokens = folder.image.tokens if seen else 0
+        ids, answers = encode(
+            tokenizer, folder.chat, turns, image_tokens=tokens, image_id=folder.config.get("image_token_index")
+        )
+        if len(ids) > room:
+            continue
+        yield Prompt(ids, prepare(_opened(picture), folder.image) if seen else None, answers)
+        made += 1
+
+
+def _opened(picture: Path | Image.Image) -> Image.Image:
+    from edgereverie.image import open_image
+
+    return open_image(picture) if isinstance(picture, Path) else picture
+
+
+def _drawn() -> Iterator[tuple[Sequence[Turn], Any]]:
+    """Every kind of conversation about scenes: captions, questions of existence and detail, reasons for and against."""
+    from edgereverie.data.scenes.draw import draw_scene
+    from edgereverie.data.scenes.talk import balanced, reflective
+    from edgereverie.data.scenes.world import make_scene
+
+    for index in counting():
+        rng, scene = Random(f"parity/{index}"), make_scene(f"parity/{index}", 0.5)
+        samples = list((balanced if index % 2 else reflective)(scene, "", rng))
+        yield rng.choice(samples).turns, draw_scene(scene)
+
+
+def _recorded(recipe: Recipe) -> Iterator[tuple[Sequence[Turn], Path | None]]:
+    """The conversations of the recipe's files in an order that follows from their ids, as they would be learned."""
+    from edgereverie.registry import METHODS
+    from edgereverie.stages.data import training_records
+
+    with TemporaryDirectory(prefix="edgereverie-prompts-") as out:
+        records, images, _ = training_records(recipe, METHODS.get(recipe.train.method).kind, Path(out))
+    for record in sorted(records, key=lambda one: hashlib.sha256(one.id.encode()).digest()):
+        yield _turns(record), images / record.image if images and record.image else None
+
+
+def _turns(record: Sample | PreferencePair) -> tuple[Turn, ...]:
+    return record.turns if isinstance(record, Sample) else (*record.turns, Turn("assistant", record.chosen))
