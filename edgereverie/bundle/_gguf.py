@@ -48,7 +48,7 @@ def read_header(path: Path) -> Header:
             try:
                 return _Reader(data).header()
             except (struct.error, UnicodeDecodeError, IndexError, OverflowError) as error:
-                raise Broken(f"its header ends before it should ({error})") from None
+                raise Broken(f"its header ends before it should, or is no text ({error})") from None
 
 
 class _Reader:

@@ -34,7 +34,7 @@ def check(folder: Folder) -> None:
 
     bundle = Bundle.load(folder)
     bundle.check()
-    for name, value in {"parity": _verdict(bundle.parity), **dict(_probes(bundle.parity)), **_licences(bundle)}.items():
+    for name, value in {"parity": _verdict(bundle.parity), **_inspected(bundle.parity), **_licences(bundle)}.items():
         print(f"{name}: {value}")
     if bundle.parity.get("passed") is False:
         raise BundleError(
@@ -66,7 +66,8 @@ def show(folder: Folder, as_json: Annotated[bool, typer.Option("--json", help="P
         **{f"made from: {key}": _short(value) for key, value in bundle.made_from.items() if key != "licences"},
         **_licences(bundle),
         "parity": _verdict(bundle.parity),
-        **dict(_probes(bundle.parity)),
+        **dict(_figures(bundle.parity)),
+        **_inspected(bundle.parity),
         "calibration": "yes" if bundle.calibration else "none",
         **{f"file: {role}": f"{file.path}, {file.bytes / 1e6:,.1f} MB" for role, file in bundle.files.items()},
     }
@@ -140,14 +141,20 @@ def _verdict(parity: Mapping[str, Any]) -> str:
     return verdict(parity)
 
 
-def _probes(parity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Parity's figures, what was found out about the files, and scores, a line each."""
+def _figures(parity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in parity.items():
-        if key == "scores":
-            for metric, told in value["metrics"].items():
-                yield f"score: {metric}", f"{_scored(told['bundle'])}, the model {_scored(told['model'])}"
-        elif key not in ("passed", "faults"):
+        if key not in ("passed", "faults", "tokenization", "scores"):
             yield f"parity: {key}", _short(value)
+
+
+def _inspected(parity: Mapping[str, Any]) -> dict[str, str]:
+    """What was found out about the files besides: how they tokenize, and hallucination scores beside the model's."""
+    found = {}
+    if told := parity.get("tokenization"):
+        found["tokenization"] = f"{told.get('equal', 0)} of {told['strings']} strings as the model's own tokenizer"
+    for metric, one in (parity.get("scores") or {"metrics": {}})["metrics"].items():
+        found[metric] = f"{_scored(one['bundle'])}, the model {_scored(one['model'])}"
+    return found
 
 
 def _scored(told: Mapping[str, Any]) -> str:

@@ -92,7 +92,7 @@ def fresh_graphs(tiny: ModelFolder) -> Iterator[Callable[[], None]]:
 
         return traced
 
-    for name in names:
+    for name in (name for name in names if hasattr(target, name)):
         patch.setattr(target, name, once(name, getattr(target, name)))
     yield kept.clear
     patch.undo()
@@ -140,6 +140,11 @@ class _Stream:
         self.features = features if features is not None else self.features
         found = self.compute(self.ids, self.features)
         return found[-len(ids) :] if logits == "all" else found[-1:]
+
+    def fork(self) -> _Stream:
+        twin = _Stream(self.compute)
+        twin.ids, twin.features = list(self.ids), self.features
+        return twin
 
     def close(self) -> None:
         pass
