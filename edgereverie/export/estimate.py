@@ -226,7 +226,7 @@ def _probe_bytes(folder: ModelFolder) -> int:
 # Memory and time
 
 _TENSOR = 3  # 32-bit copies of a tensor that packing it makes
-_TRACED = 4  # 32-bit copies of what becomes a graph: torch's, the exporter's, the file's bytes and their hash's
+_TRACED = 3  # 32-bit copies of what becomes a graph: torch's, the exporter's, and the file's bytes
 _PACKED = 60e6  # weights per second through numpy, to disk
 _TRACE = (5.0, 1.5)  # seconds to trace a graph, and for each layer in it
 
