@@ -150,7 +150,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills by POSIX signals")
 def test_killed_at_a_few_moments(tiny_folder: Path, tmp_path: Path) -> None:
-    told = killed(tiny_folder, 3, ["gguf-q8-0"], tmp_path)
+    told = killed(tiny_folder, 2, ["gguf-q8-0"], tmp_path)
     assert files_of(tmp_path / "same") == files_of(tmp_path / "undisturbed"), "nothing else, nothing stray"
     assert told["acts"] >= 10
 
