@@ -51,7 +51,7 @@ def export_bundle(
     try:
         with new_folder(out, replace=force) as beside:
             files = target.write(Job(folder, Weights(folder), profile, beside, prompts, progress))
-            progress("hashing", 0.9)
+            progress("checking", 0.9)
             bundle = Bundle(
                 folder=beside,
                 name=f"{folder.backbone.name}-{profile.name}",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import count as counting
 from itertools import islice
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgereverie.errors import EdgeReverieError
 from edgereverie.records import PreferencePair, Sample, Turn
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edgereverie.export.parity import Prompt
     from edgereverie.recipe import Recipe
 
+Purpose = Literal["parity", "activations"]
 SCENES = "drawn scenes"
 _BLIND = 4  # every fourth prompt comes without its picture
 _LONGEST = 1024  # tokens of a prompt beside the picture's
@@ -58,21 +60,52 @@ def probe_batches(folder: ModelFolder) -> list[dict[str, Any]]:
     ]
 
 
-def parity_prompts(folder: ModelFolder, recipe: Recipe | None, count: int) -> tuple[str, list[Prompt]]:
-    """What an export is proved on: where the prompts come from, and ``count`` of them, one in four without a picture.
+class Domain:
+    """What a model was tuned for, as conversations to ask it: its recipe's data files, where they can be read, else scenes.
 
-    recipe: how the model was tuned. Its data files are asked where they can be read; a model of drawn scenes, or of nobody
-    knows what, is asked about scenes that no training draws. The first ones are the same for every count.
+    name: where they come from. The data are read once, when first asked for.
     """
-    if recipe is not None and recipe.data.scenes is None:
+
+    def __init__(self, recipe: Recipe | None) -> None:
+        self._recipe = recipe
+
+    @property
+    def name(self) -> str:
+        recipe = self._recipe
+        return (
+            SCENES if self._records is None or recipe is None else ", ".join(one.path.name for one in recipe.data.train)
+        )
+
+    def prompts(self, folder: ModelFolder, count: int, purpose: Purpose = "parity") -> list[Prompt]:
+        """The first ``count`` prompts, one in four without a picture; the same first ones for every count.
+
+        Purposes are asked different things, or a matrix of importance would be judged by what it was measured on: other
+        scenes, that no training draws, and of data files the other end of one order.
+        """
+        if self._records is not None and (found := list(islice(_prompts(folder, self._recorded(purpose)), count))):
+            return found
+        return list(islice(_prompts(folder, _drawn(purpose)), count))
+
+    @cached_property
+    def _records(self) -> tuple[Sequence[Sample | PreferencePair], Path | None] | None:
+        from edgereverie.registry import METHODS
+        from edgereverie.stages.data import training_records
+
+        if self._recipe is None or self._recipe.data.scenes is not None:
+            return None
         try:
-            found = list(islice(_prompts(folder, _recorded(recipe)), count))
+            with TemporaryDirectory(prefix="edgereverie-prompts-") as out:
+                kind = METHODS.get(self._recipe.train.method).kind
+                records, images, _ = training_records(self._recipe, kind, Path(out))
         except (EdgeReverieError, OSError) as error:
             console.print(f"  the data it was tuned on cannot be read ({error}); it is asked about {SCENES}")
-        else:
-            if found:
-                return ", ".join(source.path.name for source in recipe.data.train), found
-    return SCENES, list(islice(_prompts(folder, _drawn()), count))
+            return None
+        return sorted(records, key=lambda one: hashlib.sha256(one.id.encode()).digest()), images
+
+    def _recorded(self, purpose: Purpose) -> Iterator[tuple[Sequence[Turn], Path | None]]:
+        records, images = self._records or ((), None)
+        for record in records if purpose == "parity" else reversed(records):
+            yield _turns(record), images / record.image if images and record.image else None
 
 
 def _prompts(folder: ModelFolder, asked: Iterator[tuple[Sequence[Turn], Any]]) -> Iterator[Prompt]:
@@ -101,27 +134,16 @@ def _opened(picture: Path | Image.Image) -> Image.Image:
     return open_image(picture) if isinstance(picture, Path) else picture
 
 
-def _drawn() -> Iterator[tuple[Sequence[Turn], Any]]:
+def _drawn(purpose: Purpose) -> Iterator[tuple[Sequence[Turn], Any]]:
     """Every kind of conversation about scenes: captions, questions of existence and detail, reasons for and against."""
     from edgereverie.data.scenes.draw import draw_scene
     from edgereverie.data.scenes.talk import balanced, reflective
     from edgereverie.data.scenes.world import make_scene
 
     for index in counting():
-        rng, scene = Random(f"parity/{index}"), make_scene(f"parity/{index}", 0.5)
+        rng, scene = Random(f"{purpose}/{index}"), make_scene(f"{purpose}/{index}", 0.5)
         samples = list((balanced if index % 2 else reflective)(scene, "", rng))
         yield rng.choice(samples).turns, draw_scene(scene)
-
-
-def _recorded(recipe: Recipe) -> Iterator[tuple[Sequence[Turn], Path | None]]:
-    """The conversations of the recipe's files in an order that follows from their ids, as they would be learned."""
-    from edgereverie.registry import METHODS
-    from edgereverie.stages.data import training_records
-
-    with TemporaryDirectory(prefix="edgereverie-prompts-") as out:
-        records, images, _ = training_records(recipe, METHODS.get(recipe.train.method).kind, Path(out))
-    for record in sorted(records, key=lambda one: hashlib.sha256(one.id.encode()).digest()):
-        yield _turns(record), images / record.image if images and record.image else None
 
 
 def _turns(record: Sample | PreferencePair) -> tuple[Turn, ...]:

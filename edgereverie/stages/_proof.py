@@ -14,7 +14,7 @@ from edgereverie.bundle import Bundle
 from edgereverie.errors import ExportError
 from edgereverie.records import Answer, Options, Score
 from edgereverie.stages._console import passing
-from edgereverie.stages._probes import parity_prompts
+from edgereverie.stages._probes import Domain
 from edgereverie.stages._reference import reference_engine
 from edgereverie.stages.backbones import open_model
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from edgereverie.backbones.base import ModelFolder
     from edgereverie.evaluation.benchmarks.base import Benchmark, BenchmarkResult, Item
     from edgereverie.export.base import Profile
-    from edgereverie.export.parity import Observed, Prompt
+    from edgereverie.export.parity import Observed
     from edgereverie.recipe import Recipe
     from edgereverie.runtime.model import Model
 
+_ACTIVATIONS = 64  # conversations
 _SPLIT = "adversarial"  # of POPE: what it asks for usually stands beside what is there
 _SEED = 4071  # of the held-out scenes; no recipe and no demo draws with it
 _TRAINING = 400  # scenes whose shapes tell which absent ones are tempting
@@ -39,7 +40,7 @@ class Proof:
     """
 
     def __init__(self, folder: ModelFolder, recipe: Recipe | None, *, prompts: int, scores: int, allow: bool) -> None:
-        self._folder, self._recipe, self._count = folder, recipe, prompts
+        self._folder, self._domain, self._count = folder, Domain(recipe), prompts
         self._scores, self._allow = scores, allow
         self._owned = ExitStack()
 
@@ -50,8 +51,9 @@ class Proof:
         self._owned.close()
 
     def prompts(self) -> Sequence[tuple[Sequence[int], Any]]:
-        """What targets that look at activations are handed."""
-        return [(prompt.ids, prompt.pixels) for prompt in self._prompts[1]]
+        """What targets that look at activations are handed: none of what the comparison asks."""
+        asked = self._domain.prompts(self._folder, _ACTIVATIONS, "activations")
+        return [(prompt.ids, prompt.pixels) for prompt in asked]
 
     def judge(self, profile: Profile, bundle: Bundle) -> dict[str, Any]:
         """The verdict for a bundle's manifest. Raises ExportError when it fails and may not."""
@@ -64,11 +66,7 @@ class Proof:
             if not self._allow:
                 found.require()
             scored = self._scored(exported) if self._scores else {}
-        return found.as_json() | {"prompts": self._prompts[0]} | scored
-
-    @cached_property
-    def _prompts(self) -> tuple[str, list[Prompt]]:
-        return parity_prompts(self._folder, self._recipe, self._count)
+        return found.as_json() | {"prompts": self._domain.name} | scored
 
     @cached_property
     def _temporary(self) -> Path:
@@ -78,10 +76,11 @@ class Proof:
     def _observed(self) -> Observed:
         from edgereverie.export import parity
 
+        prompts = self._domain.prompts(self._folder, self._count)
         kept = self._temporary / "logits"
         kept.mkdir()
         with reference_engine(self._folder) as reference, passing("compare: the model itself") as progress:
-            return parity.observe(reference, self._prompts[1], kept, progress)
+            return parity.observe(reference, prompts, kept, progress)
 
     # Hallucinations
 

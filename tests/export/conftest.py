@@ -92,7 +92,7 @@ def fresh_graphs(tiny: ModelFolder) -> Iterator[Callable[[], None]]:
 
         return traced
 
-    for name in (name for name in names if hasattr(target, name)):
+    for name in names:
         patch.setattr(target, name, once(name, getattr(target, name)))
     yield kept.clear
     patch.undo()

@@ -179,7 +179,7 @@ def test_a_forced_export_that_fails_keeps_the_old_bundle(bundles, tiny, tmp_path
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize("moment", ["writing model.gguf", "hashing"])
+@pytest.mark.parametrize("moment", ["writing model.gguf", "checking"])
 def test_a_killed_export_leaves_no_bundle_and_the_next_one_succeeds(moment, tiny, tmp_path):
     out, reached = tmp_path / "out", tmp_path / "reached"
     code = f"""
@@ -205,7 +205,7 @@ export_bundle(folder, load_profile('gguf-f16'), out, made_from={{}}, progress=pr
         process.wait()
     assert reached.exists(), "the export did not get so far"
     assert not out.exists() and (tmp_path / ".out.part").is_dir()
-    if moment == "hashing":
+    if moment == "checking":
         export_bundle(tiny, load_profile("gguf-f16"), out, made_from={})
         Bundle.load(out).check()
         assert not (tmp_path / ".out.part").exists()

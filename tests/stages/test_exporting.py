@@ -14,7 +14,7 @@ from edgereverie.bundle import Bundle
 from edgereverie.errors import BundleError, ExportError
 from edgereverie.recipe import Recipe
 from edgereverie.stages import _origin, _probes, _reference
-from edgereverie.stages._probes import SCENES, parity_prompts
+from edgereverie.stages._probes import SCENES, Domain
 
 pytest.importorskip("torch")
 
@@ -115,40 +115,50 @@ def test_scores_of_a_model_of_other_data_are_refused(run: Path) -> None:
 
 def test_prompts_of_scenes(tiny_folder: Path) -> None:
     folder = stages.model_folder(str(tiny_folder))
-    source, prompts = parity_prompts(folder, None, 12)
-    assert source == SCENES and len(prompts) == 12
+    domain = Domain(None)
+    prompts = domain.prompts(folder, 12)
+    assert domain.name == SCENES and len(prompts) == 12
     assert [prompt.pixels is None for prompt in prompts] == [False, False, False, True] * 3
     for prompt in prompts:
         assert any(prompt.answers) and len(prompt.answers) == len(prompt.ids)
         pictures = list(prompt.ids).count(folder.config["image_token_index"])
         assert pictures == (0 if prompt.pixels is None else folder.image.tokens)
-    fewer = parity_prompts(folder, None, 5)[1]
+    fewer = domain.prompts(folder, 5)
     assert [list(prompt.ids) for prompt in fewer] == [list(prompt.ids) for prompt in prompts[:5]]
     assert len({tuple(prompt.ids) for prompt in prompts}) == 12
+    apart = domain.prompts(folder, 12, "activations")
+    assert not {prompt.pixels.tobytes() for prompt in apart if prompt.pixels is not None} & {
+        prompt.pixels.tobytes() for prompt in prompts if prompt.pixels is not None
+    }
 
 
 def test_prompts_of_the_data_it_was_tuned_on(tuned_run: Path, tiny_folder: Path, capsys) -> None:
     folder = stages.model_folder(str(tiny_folder))
     data = {"train": ({"path": tuned_run / "data" / "samples.jsonl"},), "images": tuned_run / "data" / "images"}
     recipe = Recipe(name="own", data=data, train={"epochs": 1})
-    source, prompts = parity_prompts(folder, recipe, 6)
-    assert source == "samples.jsonl" and len(prompts) == 6 and sum(prompt.pixels is None for prompt in prompts) == 1
+    domain = Domain(recipe)
+    prompts = domain.prompts(folder, 6)
+    assert (
+        domain.name == "samples.jsonl" and len(prompts) == 6 and sum(prompt.pixels is None for prompt in prompts) == 1
+    )
     learned = (tuned_run / "data" / "samples.jsonl").read_text(encoding="utf-8")
     tokenizer = folder.tokenizer()
     end = tokenizer.token_to_id("<|end|>")
     for prompt in prompts:
         words = [token for token, answer in zip(prompt.ids, prompt.answers, strict=True) if answer]
         assert words[-1] == end and tokenizer.decode(words[: words.index(end)]).strip() in learned
+    apart = domain.prompts(folder, 6, "activations")
+    assert not {tuple(prompt.ids) for prompt in apart} & {tuple(prompt.ids) for prompt in prompts}
     gone = Recipe(name="own", data={"train": ({"path": Path("gone.jsonl")},)}, train={"epochs": 1})
-    source, prompts = parity_prompts(folder, gone, 2)
-    assert source == SCENES and len(prompts) == 2
+    domain = Domain(gone)
+    assert len(domain.prompts(folder, 2)) == 2 and domain.name == SCENES
     assert "cannot be read" in capsys.readouterr().err
 
 
 def test_prompts_that_are_too_long_are_left_out(tiny_folder: Path, monkeypatch) -> None:
     folder = stages.model_folder(str(tiny_folder))
     monkeypatch.setattr(_probes, "_LONGEST", 45)
-    prompts = parity_prompts(folder, None, 8)[1]
+    prompts = Domain(None).prompts(folder, 8)
     assert len(prompts) == 8 and max(len(prompt.ids) for prompt in prompts) <= 45 + folder.image.tokens
 
 
@@ -208,7 +218,7 @@ def test_widened_block_by_block_the_logits_are_the_same(
     folder = shutil.copytree(tiny_folder, tmp_path / "half")
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     half = stages.model_folder(str(folder))
-    prompts = parity_prompts(half, None, 4)[1]
+    prompts = Domain(None).prompts(half, 4)
 
     def logits() -> list[np.ndarray]:
         with _reference.reference_engine(half) as engine:
