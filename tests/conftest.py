@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -46,18 +47,33 @@ def recipe_file(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
+def _small_gguf() -> bytes:
+    """204 bytes: version 3, one tensor ``w`` of 35 32-bit floats, no metadata; the places are multiples of 32."""
+    header = struct.pack("<4sIQQ", b"GGUF", 3, 1, 0)
+    info = struct.pack("<Q1sIQIQ", 1, b"w", 1, 35, 0, 0)
+    return (header + info).ljust(64, b"\0") + struct.pack("<35f", *range(35))
+
+
 @pytest.fixture
 def small_bundle(tmp_path: Path) -> Bundle:
-    """A bundle with two files of known content; no model is in it."""
+    """A bundle with all files of a GGUF one, of known content; no model is in it."""
     folder = tmp_path / "small"
     folder.mkdir()
-    (folder / "model.gguf").write_bytes(b"GGUF" + bytes(range(200)))
-    (folder / "tokenizer.json").write_text('{"version": "1.0"}', encoding="utf-8")
+    contents = {
+        "model": ("model.gguf", _small_gguf()),
+        "mmproj": ("mmproj.gguf", _small_gguf()),
+        "vision": ("vision.onnx", b"\x08\x0a\x3a\x02\x12\x00"),  # ir_version 10, and a graph with an empty name
+        "tokenizer": ("tokenizer.json", b'{"version": "1.0"}'),
+        "probe_image": ("probe.png", b"a picture"),
+        "probe_features": ("probe.safetensors", b"its features"),
+    }
+    for name, content in contents.values():
+        (folder / name).write_bytes(content)
     bundle = Bundle(
         folder=folder, name="small", target="gguf", quantization="Q8_0", chat="phi3",
         image=ImageSpec(size=96, patch=16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)), context=512,
-        files={"model": describe_file(folder, "model.gguf"), "tokenizer": describe_file(folder, "tokenizer.json")},
-        made_from={"base": "starter"}, parity={"passed": True},
+        files={role: describe_file(folder, name) for role, (name, _) in contents.items()},
+        made_from={"base": "starter"}, parity={"passed": True, "top1": 1.0, "cases": 4},
     )  # fmt: skip
     bundle.write()
     return bundle

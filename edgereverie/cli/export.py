@@ -7,27 +7,51 @@ from typing import Annotated
 
 import typer
 
-from edgereverie.cli.console import done
+from edgereverie.cli.console import Stopped, done
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A model folder, a run folder, or: starter.")],
-    profiles: Annotated[list[str], typer.Option("--profile", help="An export profile, such as gguf-q8-0. Repeatable.")],
+    model: Annotated[str, typer.Argument(help="A model folder, a run or adapter folder, or: starter.")],
+    profiles: Annotated[
+        list[str],
+        typer.Option("--profile", help="An export profile, such as gguf-q8-0, or a YAML file of one. Repeatable."),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for the bundles. Default: bundles/ beside the model.")
     ] = None,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Prompts to compare on, instead of the profile's number.")
+    ] = None,
+    scores: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=10_000,
+            metavar="SCENES",
+            help="Count hallucinations of model and bundle on so many held-out scenes.",
+        ),
+    ] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace bundles that exist.")] = False,
     allow_parity_failure: Annotated[
         bool, typer.Option("--allow-parity-failure", help="Keep a bundle whose answers differ from the model's.")
     ] = False,
 ) -> None:
-    """Turn a merged model into bundles that run without torch.
+    """Turn a model, or an adapter that is merged first, into bundles that run without torch.
 
-    Example: edgereverie export runs/starter-reverie/merged --profile gguf-q8-0
+    Each is compared with the model it was made from. Stopped at any moment, the same command goes on.
+
+    Example: edgereverie export runs/starter-reverie --profile gguf-q8-0 --profile onnx-int8
     """
     from edgereverie import stages
 
-    bundles = stages.export(model, profiles, out, force=force, allow_parity_failure=allow_parity_failure)
+    try:
+        bundles = stages.export(
+            model, profiles, out, prompts=prompts, scores=scores, dry_run=dry_run, force=force,
+            allow_parity_failure=allow_parity_failure,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise Stopped("Run the same command again: bundles that are whole are not made again.") from None
     for bundle in bundles:
         done(bundle)
     if bundles:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import Field
+from pydantic import Field, ValidationError, create_model
 
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.errors import ExportError, RecipeError
 from edgereverie.registry import TARGETS, did_you_mean
 from edgereverie.shipped import shipped, shipped_profiles
-from edgereverie.strict_yaml import StrictModel, load_model
+from edgereverie.strict_yaml import Document, StrictModel, load_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,21 +81,29 @@ class ParityBound(StrictModel):
     """What a bundle has to reach against the model it was made from.
 
     max_logit_diff: largest absolute difference of any logit, or null for a quantization that has no such bound.
-    min_top1: share of positions whose most likely token is the same.
+    min_top1: share of positions whose most likely token is the same. max_mean_kl: mean divergence from the model's
+    distribution, in nats. max_perplexity_ratio: how many times the model's perplexity of the prompts' own answers. null: no
+    such bound.
     """
 
     max_logit_diff: float | None = Field(default=None, gt=0)
     min_top1: float = Field(default=1.0, ge=0, le=1)
+    max_mean_kl: float | None = Field(default=None, gt=0)
+    max_perplexity_ratio: float | None = Field(default=None, gt=1)
 
 
 class Profile(StrictModel):
-    """One way in which models leave: a file of ``export/profiles``."""
+    """One way in which models leave: a file of ``export/profiles``.
+
+    settings: what the target lets a profile say besides. prompts: how many the parity is measured on.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     target: str
     quantization: str
     description: str
     settings: Mapping[str, Any] = Field(default_factory=dict)
+    prompts: int = Field(default=16, ge=1, le=10_000)
     parity: ParityBound
 
 
@@ -105,7 +113,10 @@ def profiles() -> list[str]:
 
 
 def load_profile(name: str | Path) -> Profile:
-    """The shipped profile of that name, or the one in the YAML file at that path. Raises RecipeError with the line."""
+    """The shipped profile of that name, or the one in the YAML file at that path.
+
+    Raises RecipeError that lists all faults with their lines, those of the target's own settings among them.
+    """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
@@ -114,7 +125,20 @@ def load_profile(name: str | Path) -> Profile:
         path = shipped("export") / "profiles" / f"{name}.yaml"
     else:
         raise RecipeError(f"Unknown export profile {str(name)!r}.", hint=did_you_mean(str(name), profiles()))
-    return load_model(path, Profile)
+    found = load_model(path, _profile_of(path))
+    return Profile(**found.model_dump(exclude_unset=True))
+
+
+def _profile_of(path: Path) -> type[Profile]:
+    """Profile with the settings of the target that the file names, where that is a known one."""
+    try:
+        target = Document(str(path), path.read_text(encoding="utf-8-sig")).value.get("target")
+    except (OSError, UnicodeDecodeError):  # for load_model to tell
+        target = None
+    if target not in TARGETS.names():
+        return Profile
+    settings = TARGETS.get(target).settings
+    return create_model("Profile", __base__=Profile, settings=(settings, Field(default_factory=settings)))
 
 
 def find_target(folder: ModelFolder, profile: Profile) -> Target:
@@ -134,5 +158,16 @@ def find_target(folder: ModelFolder, profile: Profile) -> Target:
     if profile.quantization not in target.quantizations:
         raise ExportError(f"The target {target.name!r} knows no quantization {profile.quantization!r}.",
                           hint=did_you_mean(profile.quantization, target.quantizations))  # fmt: skip
+    resolved_settings(target, profile)
     target.check(folder, profile)
     return target
+
+
+def resolved_settings(target: Target, profile: Profile) -> dict[str, Any]:
+    """The profile's settings with the target's defaults, as plain values. Raises ExportError for what the target knows not."""
+    try:
+        return target.settings(**profile.settings).model_dump(mode="json")
+    except ValidationError as error:
+        told = "; ".join(f"settings.{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ExportError(f"Profile {profile.name!r}: {told}.",
+                          hint=did_you_mean("", target.settings.model_fields)) from None  # fmt: skip

@@ -1,13 +1,17 @@
 """How far an exported model is from the one it was made from, position by position.
 
 Both are engines (see ``runtime.engine``) that the caller hands in. They are fed the same tokens, right or wrong, so one
-different choice does not hide or multiply the differences after it.
+different choice does not hide or multiply the differences after it. The reference is observed once, into files: it serves
+all the artefacts that were made of it, and need not stay in memory beside any of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
         def feed(
             self, ids: Sequence[int], features: np.ndarray | None = None, *, logits: str = "last"
         ) -> np.ndarray: ...
+
+        def fork(self) -> Stream: ...
 
         def close(self) -> None: ...
 
@@ -37,14 +43,30 @@ if TYPE_CHECKING:
 GREEDY_TOKENS = 12
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """A conversation to compare on. ids, pixels: as in a Case. answers: for each id, whether it is part of an answer."""
+
+    ids: Sequence[int]
+    pixels: np.ndarray | None
+    answers: Sequence[bool] = ()
+
+    @property
+    def asked(self) -> int:
+        """How many ids come before the first answer."""
+        return next((index for index, answer in enumerate(self.answers) if answer), len(self.ids))
+
+
 @dataclass(frozen=True, slots=True)
 class Parity:
     """The comparison's figures and verdict.
 
-    max_logit_diff: largest absolute difference of any logit. top1: share of positions with the same most likely token.
-    mean_kl: mean divergence of the exported distribution from the reference's, in nats. max_feature_diff: largest
-    absolute difference of any image feature, None without pictures. greedy: share of cases whose greedy continuations
-    are equal. faults: why it failed, empty when it passed.
+    positions: all of the text; where the picture stands, logits predict nothing. max_logit_diff: largest absolute difference
+    of any logit. top1: share of positions with the same most likely token. mean_kl, max_kl: divergence of the exported
+    distribution from the reference's, in nats. max_feature_diff: largest absolute difference of any image feature, None
+    without pictures. greedy: share of prompts whose greedy answers begin equally, for 12 tokens. perplexity,
+    reference_perplexity: of the prompts' own answers; None where none are marked. faults: why it failed, empty when it
+    passed.
     """
 
     reference: str
@@ -55,8 +77,11 @@ class Parity:
     max_logit_diff: float
     top1: float
     mean_kl: float
+    max_kl: float
     max_feature_diff: float | None
     greedy: float
+    perplexity: float | None
+    reference_perplexity: float | None
     bound: ParityBound
     faults: tuple[str, ...]
 
@@ -65,74 +90,153 @@ class Parity:
         return not self.faults
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for a bundle's ``parity``, with ``passed`` among them."""
-        return asdict(self) | {"bound": self.bound.model_dump(), "faults": list(self.faults), "passed": self.passed}
+        """Plain values for a bundle's ``parity``, with ``passed`` among them; what is not finite becomes None."""
+        plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+                 for key, value in asdict(self).items()}  # fmt: skip
+        return plain | {"bound": self.bound.model_dump(), "faults": list(self.faults), "passed": self.passed}
 
     def require(self) -> None:
         """Raise ExportError that lists the faults, if there are any."""
         if self.faults:
             raise ExportError(
                 "The exported model differs from the one it was made from: " + " ".join(self.faults),
-                hint="Do not use this bundle. Export with a finer quantization, or report the model.",
+                hint="Do not use this bundle. Export with a finer quantization, or keep it to look into with "
+                "--allow-parity-failure.",
             )
 
 
-def compare(reference: Engine, exported: Engine, cases: Sequence[Case], bound: ParityBound) -> Parity:
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the reference said to each prompt: logits and features in files of ``folder``, which the caller keeps."""
+
+    backend: str
+    prompts: Sequence[Prompt]
+    folder: Path
+    greedy: Sequence[Sequence[int]]
+
+    def logits(self, index: int) -> np.ndarray:
+        return np.load(self.folder / f"{index}.logits.npy", mmap_mode="r")
+
+    def features(self, index: int) -> np.ndarray | None:
+        path = self.folder / f"{index}.features.npy"
+        return np.load(path) if path.exists() else None
+
+
+def compare(reference: Engine, exported: Engine, cases: Sequence[Case | Prompt], bound: ParityBound) -> Parity:
     """Feed every case to both and judge the differences by ``bound``. Raises ExportError when there are no cases.
 
     Each engine encodes the pictures itself, so an error of the vision encoder shows in the logits too.
     """
-    if not cases:
+    prompts = [case if isinstance(case, Prompt) else Prompt(*case) for case in cases]
+    with TemporaryDirectory(prefix="edgereverie-parity-") as folder:
+        return judge(observe(reference, prompts, Path(folder)), exported, bound)
+
+
+def observe(
+    engine: Engine, prompts: Sequence[Prompt], folder: Path, progress: Callable[[int, int], None] | None = None
+) -> Observed:
+    """What the reference says to all prompts, kept in ``folder``: 4 bytes for each token of the vocabulary and position."""
+    greedy = []
+    for index, prompt in enumerate(prompts):
+        logits, features, tokens = _run(engine, prompt)
+        np.save(folder / f"{index}.logits.npy", logits)
+        if features is not None:
+            np.save(folder / f"{index}.features.npy", features)
+        greedy.append(tokens)
+        if progress:
+            progress(index + 1, len(prompts))
+    return Observed(engine.backend, prompts, folder, greedy)
+
+
+def judge(
+    observed: Observed,
+    exported: Engine,
+    bound: ParityBound,
+    *,
+    most: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Parity:
+    """Feed the first ``most`` of the reference's prompts, or all, to ``exported`` and judge the differences."""
+    prompts = observed.prompts[:most]
+    if not prompts:
         raise ExportError("Parity needs at least one prompt to compare on.")
-    logit_diffs, feature_diffs, same_top, divergences, same_greedy = [], [], [], [], []
-    for ids, pixels in cases:
-        expected, expected_features, expected_next = _run(reference, ids, pixels)
-        found, found_features, found_next = _run(exported, ids, pixels)
+    logit_diffs, feature_diffs, same_top, divergences, losses = [], [], [], [], []
+    same_greedy = 0
+    for index, prompt in enumerate(prompts):
+        expected, expected_features = observed.logits(index), observed.features(index)
+        found, found_features, found_next = _run(exported, prompt)
         if expected.shape != found.shape:
             raise ExportError(
-                f"{exported.backend} gives logits of shape {found.shape}, {reference.backend} of {expected.shape}.",
+                f"{exported.backend} gives logits of shape {found.shape}, {observed.backend} of {expected.shape}.",
                 hint="The bundle was made from another model.",
             )
         logit_diffs.append(_largest(expected - found))
         same_top.append(expected.argmax(-1) == found.argmax(-1))
-        divergences.append(_divergence(expected, found))
-        same_greedy.append(expected_next == found_next)
+        same_greedy += observed.greedy[index] == found_next
         if expected_features is not None and found_features is not None:
             feature_diffs.append(_largest(expected_features - found_features))
-    top1 = float(np.concatenate(same_top).mean())
+        p, q = _log_softmax(expected), _log_softmax(found)
+        divergences.append((np.exp(p) * (p - q)).sum(-1))
+        losses.append(_losses(prompt, p, q))
+        if progress:
+            progress(index + 1, len(prompts))
+    kl, loss = np.concatenate(divergences), np.concatenate(losses)
     figures = {
         "max_logit_diff": max(logit_diffs),
-        "top1": top1,
-        "mean_kl": float(np.concatenate(divergences).mean()),
-        "max_feature_diff": max(feature_diffs, default=None),
-        "greedy": sum(same_greedy) / len(cases),
+        "top1": float(np.concatenate(same_top).mean()),
+        "mean_kl": float(kl.mean()),
+        "reference_perplexity": float(np.exp(loss[:, 0].mean())) if len(loss) else None,
+        "perplexity": float(np.exp(loss[:, 1].mean())) if len(loss) else None,
     }
     return Parity(
-        reference=reference.backend,
+        reference=observed.backend,
         exported=exported.backend,
-        cases=len(cases),
+        cases=len(prompts),
         image_cases=len(feature_diffs),
-        positions=sum(len(one) for one in same_top),
+        positions=len(kl),
+        max_kl=float(kl.max()),
+        max_feature_diff=max(feature_diffs, default=None),
+        greedy=same_greedy / len(prompts),
         bound=bound,
-        faults=_faults(max(logit_diffs), top1, bound),
+        faults=tuple(_faults(figures, bound)),
         **figures,
     )
 
 
-def _run(
-    engine: Engine, ids: Sequence[int], pixels: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
-    """Logits at every position (float64), the picture's features, and the greedy continuation."""
-    features = None if pixels is None else engine.encode(pixels)
+def _run(engine: Engine, prompt: Prompt) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
+    """Logits of every position that a word follows or may follow, the picture's features, and the greedy answer.
+
+    With a picture the first of them is that of its last token: the rows belong to ids[-rows:].
+    """
+    features = None if prompt.pixels is None else engine.encode(prompt.pixels)
+    ids = list(prompt.ids)
+    seen = 0 if features is None else len(ids) - ids[::-1].index(engine.image_token)
+    asked = max(prompt.asked, seen + 1)
+    rows = []
     stream = engine.open()
     try:
-        logits = np.asarray(stream.feed(ids, features, logits="all"), dtype=np.float64)
-        tokens = [_next(logits[-1], engine.image_token)]
-        while len(tokens) < min(GREEDY_TOKENS, engine.context - len(ids)):
-            tokens.append(_next(stream.feed(tokens[-1:])[-1], engine.image_token))
+        if seen:
+            rows.append(stream.feed(ids[:seen], features))
+        if ids[seen:asked]:
+            rows.append(stream.feed(ids[seen:asked], logits="all"))
+        tokens = _greedy(engine, stream, rows[-1][-1], asked)
+        if ids[asked:]:
+            rows.append(stream.feed(ids[asked:], logits="all"))
     finally:
         stream.close()
-    return logits, features, tokens
+    return np.concatenate([np.asarray(one, dtype=np.float32) for one in rows]), features, tokens
+
+
+def _greedy(engine: Engine, stream: Stream, logits: np.ndarray, fed: int) -> list[int]:
+    """The continuation after ``fed`` tokens, on a fork of the stream."""
+    tokens = [_next(logits, engine.image_token)]
+    fork = stream.fork()
+    try:
+        while len(tokens) < min(GREEDY_TOKENS, engine.context - fed):
+            tokens.append(_next(fork.feed(tokens[-1:])[-1], engine.image_token))
+    finally:
+        fork.close()
+    return tokens
 
 
 def _next(logits: np.ndarray, image_token: int) -> int:
@@ -140,15 +244,18 @@ def _next(logits: np.ndarray, image_token: int) -> int:
     return int(np.where(np.arange(len(logits)) == image_token, -np.inf, logits).argmax())
 
 
-def _divergence(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """KL(expected || found) at each position, in nats."""
-    p, q = (logits - _log_sum(logits) for logits in (expected, found))
-    return (np.exp(p) * (p - q)).sum(-1)
+def _losses(prompt: Prompt, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """(answers' tokens, 2): minus the log-probability of each by the reference and by the artefact."""
+    first = len(prompt.ids) - len(p) + 1  # the id that the first row predicts
+    marked = [index for index, answer in enumerate(prompt.answers) if answer and index >= first]
+    rows, tokens = np.array(marked, dtype=int) - first, np.array([prompt.ids[index] for index in marked], dtype=int)
+    return -np.stack([p[rows, tokens], q[rows, tokens]], axis=1)
 
 
-def _log_sum(logits: np.ndarray) -> np.ndarray:
-    peak = logits.max(-1, keepdims=True)
-    return peak + np.log(np.exp(logits - peak).sum(-1, keepdims=True))
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    wide = logits.astype(np.float64)
+    wide -= wide.max(-1, keepdims=True)
+    return wide - np.log(np.exp(wide).sum(-1, keepdims=True))
 
 
 def _largest(difference: np.ndarray) -> float:
@@ -157,14 +264,25 @@ def _largest(difference: np.ndarray) -> float:
     return float(largest) if np.isfinite(largest) else float("inf")
 
 
-def _faults(max_logit_diff: float, top1: float, bound: ParityBound) -> tuple[str, ...]:
+def _faults(figures: dict[str, Any], bound: ParityBound) -> list[str]:
+    if not math.isfinite(figures["max_logit_diff"]):
+        return ["It gives NaN or infinite logits."]
     found = []
-    if not np.isfinite(max_logit_diff):
-        found.append("It gives NaN or infinite logits.")
-    elif bound.max_logit_diff is not None and max_logit_diff > bound.max_logit_diff:
-        found.append(f"Logits differ by up to {max_logit_diff:.3g}; the profile allows {bound.max_logit_diff:g}.")
-    if top1 < bound.min_top1:
+    if bound.max_logit_diff is not None and figures["max_logit_diff"] > bound.max_logit_diff:
         found.append(
-            f"The most likely token is the same at {top1:.1%} of positions; the profile asks for {bound.min_top1:.1%}."
+            f"Logits differ by up to {figures['max_logit_diff']:.3g}; the profile allows {bound.max_logit_diff:g}."
         )
-    return tuple(found)
+    if figures["top1"] < bound.min_top1:
+        found.append(
+            f"The most likely token is the same at {figures['top1']:.1%} of positions; the profile asks for "
+            f"{bound.min_top1:.1%}."
+        )
+    if bound.max_mean_kl is not None and figures["mean_kl"] > bound.max_mean_kl:
+        found.append(f"The mean divergence is {figures['mean_kl']:.3g} nats; the profile allows {bound.max_mean_kl:g}.")
+    if bound.max_perplexity_ratio is not None and figures["perplexity"] is not None:
+        ratio = figures["perplexity"] / figures["reference_perplexity"]
+        if ratio > bound.max_perplexity_ratio:
+            found.append(
+                f"Its perplexity is {ratio:.3f} times the model's; the profile allows {bound.max_perplexity_ratio:g} times."
+            )
+    return found

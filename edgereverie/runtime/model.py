@@ -6,10 +6,12 @@ Written once against ``runtime.engine``, so every backend generates, scores and 
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 Picture = Path | Image.Image | None
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _PICTURES_KEPT = 4
 _PRIORS_KEPT = 4096
 
@@ -90,6 +93,7 @@ class Model:
         path = Path(path)
         if (path / MANIFEST).is_file():
             bundle = Bundle.load(path)
+            _warn_of_failed_parity(bundle)
             engine = _backend(backend, bundle.target, path).load(path, precise=precise)
             return cls(
                 engine,
@@ -328,6 +332,21 @@ class Model:
             if len(self._priors) > _PRIORS_KEPT:
                 self._priors.popitem(last=False)
         return value
+
+
+@lru_cache(maxsize=64)
+def _warned_of(fingerprint: str, name: str) -> None:
+    _log.warning(
+        "%s failed the comparison with the model it was made from; its answers may not be that model's "
+        "(edgereverie bundle show tells how).",
+        name,
+    )
+
+
+def _warn_of_failed_parity(bundle: Bundle) -> None:
+    """Once for each such bundle and process."""
+    if bundle.parity.get("passed") is False:
+        _warned_of(bundle.fingerprint(), bundle.name)
 
 
 def _spellings(tokenizer: Tokenizer, word: str) -> np.ndarray:

@@ -4,7 +4,7 @@ Each reads a recipe section or a folder and leaves a folder that the next one ac
 parsing and printing.
 """
 
-from edgereverie.stages._console import console
+from edgereverie.stages._console import bytes_passing, console
 from edgereverie.stages.backbones import model_folder, models, open_model, upcycle
 from edgereverie.stages.benching import bench_train
 from edgereverie.stages.curating import (
@@ -19,7 +19,7 @@ from edgereverie.stages.curating import (
 from edgereverie.stages.data import draw_scenes
 from edgereverie.stages.demonstration import demo
 from edgereverie.stages.evaluation import artefact, evaluate, exhibits, run_benchmarks, versions
-from edgereverie.stages.exporting import export
+from edgereverie.stages.exporting import export, verdict
 from edgereverie.stages.generating import TeacherAt, generate
 from edgereverie.stages.planning import plan
 from edgereverie.stages.ruling import generate_by_rules
@@ -29,6 +29,7 @@ __all__ = [
     "TeacherAt",
     "artefact",
     "bench_train",
+    "bytes_passing",
     "check_data",
     "console",
     "convert_data",
@@ -52,5 +53,6 @@ __all__ = [
     "run_benchmarks",
     "train",
     "upcycle",
+    "verdict",
     "versions",
 ]

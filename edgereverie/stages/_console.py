@@ -46,9 +46,34 @@ def bytes_passing(title: str) -> Iterator[Callable[[int, int | None], None] | No
 
 
 @contextmanager
-def _shown(title: str, *columns: Any, transient: bool) -> Iterator[Any]:
-    from rich.progress import Progress, TextColumn
+def steps(title: str) -> Iterator[Callable[[str, float], None]]:
+    """Work in steps, as a callable of (step, its share that is done): a bar on a terminal, elsewhere a line for each step."""
+    from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 
-    with Progress(TextColumn("{task.description}"), *columns, console=console, transient=transient) as progress:
+    if console.is_terminal:
+        columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        with _progress(*columns, transient=True) as progress:
+            task = progress.add_task(title, total=1.0)
+            yield lambda step, share: progress.update(task, description=f"{title}: {step}", completed=share)
+        return
+    said: set[str] = set()
+
+    def say(step: str, share: float) -> None:
+        if step not in said:
+            said.add(step)
+            console.print(f"{title}: {step}")
+
+    yield say
+
+
+@contextmanager
+def _shown(title: str, *columns: Any, transient: bool) -> Iterator[Any]:
+    with _progress(*columns, transient=transient) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _progress(*columns: Any, transient: bool) -> Any:
+    from rich.progress import Progress, TextColumn
+
+    return Progress(TextColumn("{task.description}"), *columns, console=console, transient=transient)

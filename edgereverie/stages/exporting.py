@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgereverie.bundle import MANIFEST, Bundle, sha256_of
-from edgereverie.errors import ExportError, MissingPackage
-from edgereverie.stages._console import console
-from edgereverie.stages._probes import probe_prompts
-from edgereverie.stages.backbones import model_folder, open_model
-from edgereverie.stages.tuning import merge
+from edgereverie.bundle import MANIFEST, Bundle
+from edgereverie.errors import BundleError, ExportError, MissingPackage
+from edgereverie.stages import _estimate, _origin
+from edgereverie.stages._console import console, steps
+from edgereverie.stages._proof import Proof, require_scenes
+from edgereverie.stages.backbones import model_folder
 
 if TYPE_CHECKING:
     from edgereverie.backbones.base import ModelFolder
     from edgereverie.export.base import Profile
+
+_REPLACE = "Choose another --out, or pass --force to replace it."
 
 
 def export(
@@ -25,101 +26,144 @@ def export(
     profiles: Sequence[str],
     out: Path | None = None,
     *,
+    prompts: int | None = None,
+    scores: int = 0,
+    dry_run: bool = False,
     force: bool = False,
     allow_parity_failure: bool = False,
 ) -> list[Path]:
     """Bundles of a model folder, one per profile, each compared with the model it was made from.
 
-    model: a model folder, ``starter``, a hub id, or an adapter (or its run folder), which is merged first. out: the folder
-    for all bundles; by default ``bundles`` beside the model. Raises ExportError when a bundle fails its parity bound, and
-    leaves none, unless ``allow_parity_failure``.
+    model: a model folder, ``starter``, a hub id, or an adapter (or its run folder), which is merged first. profiles: names
+    of shipped ones, or YAML files. out: the folder for all bundles; by default ``bundles`` beside the model. prompts: how
+    many to compare on instead of what the profiles say. scores: so many held-out scenes on which hallucinations are counted,
+    too, of model and bundle. dry_run: only say what it would take. Bundles that stand whole are not made again. Raises
+    ExportError when a bundle fails its parity bound, and leaves none, unless ``allow_parity_failure``.
     """
     try:
         import torch  # noqa: F401
 
         from edgereverie.export.base import find_target, load_profile
-        from edgereverie.export.write import export_bundle
         from edgereverie.tuning import trainer
     except ImportError as error:
         raise MissingPackage(error.name or "torch", "Exporting", "export") from None
     trainer.quiet()
-    source = _merged(Path(model)) if not isinstance(model, str) or Path(model).exists() else model
-    folder = model_folder(str(source))
-    out = out or (Path("bundles") if source == "starter" else folder.path.parent / "bundles")
     chosen = [load_profile(name) for name in profiles]
     if not chosen:
         raise ExportError("No export profile was named.", hint="For example: --profile gguf-q8-0 --profile onnx-int8")
+    _require_names(chosen)
+    if prompts is not None:
+        chosen = [profile.model_copy(update={"prompts": prompts}) for profile in chosen]
+    source = str(model)
+    if Path(source).exists():
+        adapter = _origin.adapter_of(Path(source))
+        if adapter is not None and dry_run and not (adapter.parent / "merged").exists():
+            source = _base(adapter)  # merged or not, its shapes are the base's
+        else:
+            source = str(_origin.merged(Path(source)))
+    folder = model_folder(source)
     for profile in chosen:
         find_target(folder, profile)
-    made_from = _provenance(folder, str(source))
-    written = []
+    recipe = _origin.recipe_of(folder.path)
+    require_scenes(scores, _origin.is_of_scenes(folder, recipe))
+    out = out or (Path("bundles") if source == "starter" else folder.path.parent / "bundles")
+    finals = {profile.name: out / f"{_stem(source, folder)}-{profile.name}" for profile in chosen}
+    if dry_run:
+        _estimate.tell(_estimate.estimates(folder, chosen))
+        return []
+    made_from = _origin.provenance(folder, source)
+    wanted = []
     for profile in chosen:
-        final = out / f"{_bundle_stem(str(source), folder)}-{profile.name}"
-        if final.exists() and not force and _finished(final, made_from, or_failed=allow_parity_failure):
-            console.print(f"export {profile.name}: {final} is there already")
-            written.append(final)
-            continue
-        with console.status(f"export {profile.name}"):
-            bundle = export_bundle(
-                folder, profile, final, made_from=made_from, force=force,
-                prompts=partial(probe_prompts, folder),
-                judge=partial(_judge, folder, profile, allow_parity_failure),
-            )  # fmt: skip
-        size = sum(entry.bytes for entry in bundle.files.values()) / 1e6
-        console.print(f"export {profile.name}: {final} ({size:.1f} MB)")
-        written.append(final)
-    return written
+        stands = not force and _stands(finals[profile.name], profile, made_from, scores, allow_parity_failure)
+        if stands:
+            console.print(f"export {profile.name}: {finals[profile.name]} is there already")
+        else:
+            wanted.append(profile)
+    if wanted:
+        expected = _estimate.estimates(folder, wanted)
+        _estimate.tell(expected)
+        _estimate.require_room(expected, out)
+        most = max(profile.prompts for profile in wanted)
+        with Proof(folder, recipe, prompts=most, scores=scores, allow=allow_parity_failure) as proof:
+            for profile in wanted:
+                _export_one(folder, profile, finals[profile.name], made_from, proof, force)
+    return [finals[profile.name] for profile in chosen]
 
 
-def _merged(path: Path) -> Path:
-    """The model folder behind a path: itself, a run's merged model, or an adapter merged now."""
-    if (path / "config.json").is_file():
-        return path
-    for run in (path, path.parent):
-        if (run / "run.json").is_file():
-            if (run / "model" / "config.json").is_file():
-                return run / "model"
-            return run / "merged" if (run / "merged" / "config.json").is_file() else merge(run / "adapter")
-    return path
+def _export_one(
+    folder: ModelFolder, profile: Profile, final: Path, made_from: Mapping[str, Any], proof: Proof, force: bool
+) -> None:
+    from edgereverie.export.write import export_bundle
+
+    with steps(f"export {profile.name}") as progress:
+        bundle = export_bundle(
+            folder, profile, final, made_from=made_from, force=force or _is_remains(final), prompts=proof.prompts,
+            judge=partial(proof.judge, profile), progress=progress,
+        )  # fmt: skip
+    size = sum(entry.bytes for entry in bundle.files.values())
+    console.print(f"export {profile.name}: {final} ({_estimate.size(size)}), {verdict(bundle.parity)}")
 
 
-def _bundle_stem(source: str, folder: ModelFolder) -> str:
+def verdict(parity: Mapping[str, Any]) -> str:
+    """A bundle's parity in a line."""
+    if parity.get("passed") is None:
+        return "never compared with its model"
+    top1, kl = parity.get("top1"), parity.get("mean_kl")
+    figures = f"{top1:.1%} same top tokens" + ("" if kl is None else f", mean divergence {kl:.2g} nats")
+    told = f"{figures} on {parity.get('cases')} prompts"
+    return told if parity["passed"] else f"NOT LIKE ITS MODEL ({told}): {' '.join(parity.get('faults', []))}"
+
+
+def _require_names(chosen: Sequence[Profile]) -> None:
+    names = [profile.name for profile in chosen]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ExportError(f"The profile {twice[0]!r} was named twice.", hint="Give each profile a name of its own.")
+
+
+def _base(adapter: Path) -> str:
+    from edgereverie.tuning import merge as merging
+
+    return merging.base_of_adapter(adapter)
+
+
+def _stem(source: str, folder: ModelFolder) -> str:
     if source == "starter":
         return "starter"
     return folder.path.parent.name if folder.path.name in ("merged", "model") else folder.path.name
 
 
-def _provenance(folder: ModelFolder, source: str) -> dict[str, Any]:
-    weights = {
-        path.name if path.parent == folder.path else f"{path.parent.name}/{path.name}": sha256_of(path)
-        for path in folder.files()
-    }
-    merged = folder.path / "merge.json"
-    told = json.loads(merged.read_text(encoding="utf-8")) if merged.is_file() else {}
-    return {"model": "starter" if source == "starter" else folder.path.name, "weights": weights, **told}
+def _stands(final: Path, profile: Profile, made_from: Mapping[str, Any], scores: int, or_failed: bool) -> bool:
+    """Whether a whole bundle of the very same weights, settings and proof is there; or_failed: even if it failed.
 
-
-def _finished(final: Path, made_from: dict[str, Any], *, or_failed: bool) -> bool:
-    """A whole bundle of the very same weights needs no second export; or_failed: even if it failed its parity bound."""
-    if not (final / MANIFEST).is_file():
-        return False
-    bundle = Bundle.load(final)
-    return (
-        bundle.made_from.get("weights") == made_from["weights"]
-        and bool(bundle.parity.get("passed") or or_failed)
-        and not bundle.faults()
+    Raises BundleError when something else is there, which is not replaced unasked.
+    """
+    from edgereverie.export.base import (
+        find_target,  # noqa: F401
+        resolved_settings,
     )
+    from edgereverie.registry import TARGETS
+
+    if not final.exists() or _is_remains(final):
+        return False
+    try:
+        bundle = Bundle.load(final)
+    except BundleError as error:
+        raise BundleError(f"{final} exists already, and is no whole bundle: {error}", hint=_REPLACE) from None
+    told, parity = bundle.made_from, bundle.parity
+    same = (
+        told.get("weights") == made_from["weights"]
+        and told.get("profile") == profile.name
+        and told.get("settings") == resolved_settings(TARGETS.get(profile.target), profile)
+        and (bundle.target, bundle.quantization) == (profile.target, profile.quantization)
+        and parity.get("bound") == profile.parity.model_dump()
+        and (parity.get("cases") or 0) >= profile.prompts
+        and (parity.get("scores") or {}).get("scenes", 0) >= scores
+    )
+    if same and (parity.get("passed") or or_failed) and not bundle.faults(strangers=False):
+        return True
+    raise BundleError(f"{final} exists already, and is not what would be made now.", hint=_REPLACE)
 
 
-def _judge(folder: ModelFolder, profile: Profile, allow_parity_failure: bool, bundle: Bundle) -> dict[str, Any]:
-    """Compare the bundle with its model in their runtimes. Raises ExportError when it fails and may not."""
-    from edgereverie.export.parity import compare
-
-    with (
-        open_model(str(folder.path), precise=True) as reference,
-        open_model(str(bundle.folder), precise=True) as exported,
-    ):
-        parity = compare(reference.engine, exported.engine, probe_prompts(folder), profile.parity)
-    if not allow_parity_failure:
-        parity.require()
-    return parity.as_json()
+def _is_remains(final: Path) -> bool:
+    """Whether a folder is none that anybody would miss: it has no manifest and no file."""
+    return final.is_dir() and not (final / MANIFEST).exists() and not any(p.is_file() for p in final.rglob("*"))

@@ -33,6 +33,17 @@ def sources(records: Sequence[Sample | PreferencePair]) -> list[tuple[str, str, 
     return [(source, licence, count) for (source, licence), count in counted.most_common()]
 
 
+def read_sources(readme: Path) -> list[tuple[str, str, int]]:
+    """What ``sources`` gave when this README.md was written."""
+    found = []
+    for line in readme.read_text(encoding="utf-8").partition("\n## Data\n")[2].partition("\n```")[0].splitlines():
+        cells = [cell.strip() for cell in line.replace("\\|", "\0").strip().strip("|").split("|")]
+        if len(cells) == 3 and cells[2].replace(",", "").isdecimal():
+            source, licence = (cell.replace("\0", "|") for cell in cells[:2])
+            found.append((source, licence, int(cells[2].replace(",", ""))))
+    return found
+
+
 def base_licence(model: str) -> str:
     """The licence of a published base, and of the language model under it where that is another; else where to look."""
     from edgereverie.backbones._catalogue import catalogue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,34 @@ def test_merge(command: Command, calls: list[Any]) -> None:
 
 
 def test_export(command: Command, calls: list[Any]) -> None:
-    done = command("export", "starter", "--profile", "gguf-q8-0", "--profile", "onnx-int8", "--allow-parity-failure")
-    assert calls == [("export", {"model": "starter", "profiles": ["gguf-q8-0", "onnx-int8"], "out": None, "force": False,
-                                 "allow_parity_failure": True})]  # fmt: skip
+    done = command("export", "starter", "--profile", "gguf-q8-0", "--profile", "onnx-int8", "--allow-parity-failure",
+                   "--prompts", "100", "--scores", "20")  # fmt: skip
+    assert calls == [("export", {"model": "starter", "profiles": ["gguf-q8-0", "onnx-int8"], "out": None, "prompts": 100,
+                                 "scores": 20, "dry_run": False, "force": False, "allow_parity_failure": True})]  # fmt: skip
     assert done.out.splitlines()[:2] == ["wrote bundles/a", "wrote bundles/b"]
     assert command("export", "starter").code == 2
+    assert command("export", "starter", "--profile", "x", "--prompts", "0").code == 2
+
+
+def test_a_stopped_export_says_that_it_goes_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "export", stop)
+    done = command("export", "starter", "--profile", "gguf-q8-0")
+    assert done.code == 130
+    assert done.err.splitlines() == [
+        "stopped",
+        "Run the same command again: bundles that are whole are not made again.",
+    ]
+
+
+def test_export_dry_run_says_what_it_takes(command: Command, tiny_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = command("export", str(tiny_folder), "--profile", "gguf-q8-0", "--out", str(out), "--dry-run")
+    assert (done.code, done.out) == (0, "") and not out.exists()
+    head, row = done.err.splitlines()
+    assert head.split("  ")[0] == "export" and row.startswith("gguf-q8-0") and row.count("about") == 4
 
 
 def test_eval(command: Command, calls: list[Any]) -> None:
@@ -108,12 +132,37 @@ def test_demo(command: Command, calls: list[Any]) -> None:
 
 def test_bundle_check_and_show(command: Command, small_bundle: Bundle) -> None:
     folder = str(small_bundle.folder)
+    licences = [
+        {"of": "base", "name": "starter", "licence": "Apache-2.0"},
+        {"of": "data", "name": "d", "licence": "CC"},
+    ]
+    parity = dict(small_bundle.parity) | {"tokenization": {"strings": 440, "equal": 436}, "scores": {"metrics": {
+        "chair/chair_i": {"model": {"value": 0.25, "low": 0.125, "high": 0.5}, "bundle": {"value": None}}}}}  # fmt: skip
+    replace(small_bundle, made_from={"base": "starter", "licences": licences}, parity=parity).write()
     done = command("bundle", "check", folder)
-    assert (done.code, done.out) == (0, f"{folder}: whole, 2 files agree with the manifest.\n")
+    assert (done.code, done.out.splitlines()) == (0, [
+        "parity: 100.0% same top tokens on 4 prompts",
+        "tokenization: 436 of 440 strings as the model's own tokenizer",
+        "chair/chair_i: n/a, the model 0.250 (0.125 to 0.500)",
+        "licence: base: starter: Apache-2.0",
+        "licence: data: d: CC",
+        f"{folder}: whole, 6 files agree with the manifest.",
+    ])  # fmt: skip
     shown = command("bundle", "show", folder).out
     assert "gguf, Q8_0" in shown and "96 x 96, 36 tokens, pad" in shown and "made from: base" in shown
+    assert "starter: Apache-2.0" in shown and "parity: top1" in shown and "436 of 440" in shown
     manifest = json.loads(command("bundle", "show", folder, "--json").out)
     assert manifest["files"]["model"]["bytes"] == 204 and "folder" not in manifest
+
+
+def test_a_bundle_that_failed_its_parity_does_not_pass_its_check(command: Command, small_bundle: Bundle) -> None:
+    faults = ["Logits differ by up to 3; the profile allows 1."]
+    replace(small_bundle, parity={"passed": False, "top1": 0.25, "cases": 4, "faults": faults}).write()
+    done = command("bundle", "check", str(small_bundle.folder))
+    told = f"parity: NOT LIKE ITS MODEL (25.0% same top tokens on 4 prompts): {faults[0]}"
+    assert done.code == 1 and told in done.out
+    assert "its files are whole, but it failed the comparison" in done.err and "--allow-parity-failure" in done.err
+    assert told.removeprefix("parity: ")[:40] in command("bundle", "show", str(small_bundle.folder)).out
 
 
 def test_bundle_check_finds_a_changed_byte(command: Command, small_bundle: Bundle) -> None:
@@ -122,6 +171,33 @@ def test_bundle_check_finds_a_changed_byte(command: Command, small_bundle: Bundl
     done = command("bundle", "check", str(small_bundle.folder))
     assert done.code == 1
     assert "model.gguf (model) was changed" in done.err and "hint: " in done.err
+
+
+def test_bundle_diff(command: Command, small_bundle: Bundle, tmp_path: Path) -> None:
+    import shutil
+
+    other = shutil.copytree(small_bundle.folder, tmp_path / "other")
+    words = ("bundle", "diff", str(small_bundle.folder), str(other))
+    assert (command(*words).code, command(*words).out) == (0, "The same: every file and every figure.\n")
+    replace(small_bundle, folder=other, quantization="Q4_0").write()
+    done = command(*words)
+    assert done.code == 1 and done.out.splitlines()[-1].split() == ["quantization", "Q8_0", "Q4_0"]
+    assert json.loads(command(*words, "--json").out) == [{"what": "quantization", "one": "Q8_0", "other": "Q4_0"}]
+
+
+def test_bundle_pack_and_unpack(command: Command, small_bundle: Bundle) -> None:
+    folder, packed = small_bundle.folder, small_bundle.folder.with_name("small.bundle.zip")
+    done = command("bundle", "pack", str(folder))
+    assert (done.code, done.out) == (0, f"wrote {packed}\nnext: edgereverie bundle unpack {packed}\n")
+    assert command("bundle", "pack", str(folder)).code == 1
+    assert command("bundle", "unpack", str(packed)).code == 1, "small/ exists already"
+    folder.rename(folder.with_name("kept"))
+    done = command("bundle", "unpack", str(packed))
+    assert (done.code, done.out) == (0, f"wrote {folder}\nnext: edgereverie bundle check {folder}\n")
+    assert command("bundle", "diff", str(folder), str(folder.with_name("kept"))).code == 0
+    packed.write_bytes(packed.read_bytes()[:-30])
+    done = command("bundle", "unpack", str(packed), str(folder.with_name("new")))
+    assert done.code == 1 and "not a packed bundle, or damaged" in done.err and not folder.with_name("new").exists()
 
 
 def test_recipes_list_and_copy(command: Command, tmp_path: Path) -> None:

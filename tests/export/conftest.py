@@ -116,6 +116,11 @@ class _Stream:
         found = self.compute(self.ids, self.features)
         return found[-len(ids) :] if logits == "all" else found[-1:]
 
+    def fork(self) -> _Stream:
+        twin = _Stream(self.compute)
+        twin.ids, twin.features = list(self.ids), self.features
+        return twin
+
     def close(self) -> None:
         pass
 
