@@ -17,21 +17,23 @@ from typing import TYPE_CHECKING, Any
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import write_text
 from edgereverie.errors import ExportError, MissingPackage
-from edgereverie.export.base import Job, NoSettings, Profile, Progress
+from edgereverie.export.base import Job, Profile, Progress
 from edgereverie.export.gguf_file import Placed, check_complete, weight_type, write_gguf
 from edgereverie.export.graphs import load_vision, vision_features, write_vision
-from edgereverie.export.mmproj import check_mmproj, write_mmproj
+from edgereverie.export.importance import measure_importance, write_importance
+from edgereverie.export.mmproj import Packing, check_mmproj, write_mmproj
 from edgereverie.export.probe import draw_probe, write_probe
-from edgereverie.export.quantise import open_llama, quantise
+from edgereverie.export.quantise import NEED_IMPORTANCE, open_llama, quantise
 from edgereverie.export.vocabulary import Vocabulary, compare_ids, read_vocabulary
 from edgereverie.export.weights import TEXT, Weights
 from edgereverie.image import prepare
+from edgereverie.strict_yaml import StrictModel
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 _PACKED_HERE = ("F32", "F16", "BF16", "Q8_0", "Q4_0")
-_PACKED_BY_LLAMA = ("Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q3_K_M", "Q2_K")
+_PACKED_BY_LLAMA = ("Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q3_K_M", "Q2_K", *NEED_IMPORTANCE)
 _K_BLOCK = 256
 _LAYER = {
     "input_layernorm": "attn_norm",
@@ -43,16 +45,30 @@ _LAYER = {
 }
 
 
+class GgufSettings(StrictModel):
+    """importance: quantize by what the inputs weigh in the tuning domain, where llama.cpp packs. mmproj: how the vision file's
+    matrices are packed.
+    """
+
+    importance: bool = True
+    mmproj: Packing = "f16"
+
+
 class GgufTarget:
     """``model.gguf``, ``mmproj.gguf``, ``vision.onnx``, ``tokenizer.json`` and the probe."""
 
     name = "gguf"
     quantizations = (*_PACKED_HERE, *_PACKED_BY_LLAMA)
-    settings = NoSettings
+    settings = GgufSettings
     packages = ("gguf", "torch", "transformers", "onnx", "onnxscript", "llama_cpp")
 
     def check(self, folder: ModelFolder, profile: Profile) -> None:
-        quantization = profile.quantization
+        quantization, settings = profile.quantization, self.settings(**profile.settings)
+        if quantization in NEED_IMPORTANCE and not settings.importance:
+            raise ExportError(
+                f"{quantization} cannot be chosen well without an importance matrix, and the profile switches it off.",
+                hint="Set settings: {importance: true} in the profile, or take a quantization of 3 bits or more.",
+            )
         for package in self.packages:
             if find_spec(package) is None and (package != "llama_cpp" or quantization in _PACKED_BY_LLAMA):
                 raise MissingPackage(package.replace("llama_cpp", "llama-cpp-python"), "Exporting to GGUF", "export")
@@ -83,7 +99,8 @@ class GgufTarget:
 
     def write(self, job: Job) -> dict[str, str]:
         folder, weights, out, progress = job.folder, job.weights, job.out, job.progress
-        quantization = job.profile.quantization
+        quantization, settings = job.profile.quantization, self.settings(**job.profile.settings)
+        files: dict[str, str] = {}
         data = json.loads(folder.tokenizer().to_str())
         vocabulary = read_vocabulary(data, folder.config["text_config"]["vocab_size"], folder.chat)
         name = general_name(folder.backbone.name, vocabulary.strip_right)
@@ -92,17 +109,24 @@ class GgufTarget:
         else:
             whole = out / ".model-f16.gguf"
             _write_text(whole, folder, weights, vocabulary, name, "F16", progress)
+            importance = None
+            if settings.importance:
+                importance = measure_importance(folder, _linears(folder, weights), job.prompts(), progress)
+                write_importance(
+                    out / "importance.gguf", importance, "the tuning domain's conversations, with pictures"
+                )
+                files["importance"] = "importance.gguf"
             progress(f"quantizing to {quantization}", 0.5)
-            quantise(whole, out / "model.gguf", quantization)
+            quantise(whole, out / "model.gguf", quantization, importance=importance and importance.means())
             whole.unlink()
-        write_mmproj(out / "mmproj.gguf", folder.config, folder.image, weights, name, progress)
+        write_mmproj(out / "mmproj.gguf", folder.config, folder.image, weights, name, progress, settings.mmproj)
         progress("writing vision.onnx", 0.0)
         tower = load_vision(folder, weights)
         write_vision(tower, folder.image, out / "vision.onnx")
         picture = draw_probe(folder.image)
         probe = write_probe(out, picture, vision_features(tower, prepare(picture, folder.image)))
         write_text(out / "tokenizer.json", folder.tokenizer().to_str(pretty=True))
-        files = {
+        files |= {
             "model": "model.gguf",
             "mmproj": "mmproj.gguf",
             "vision": "vision.onnx",
@@ -167,6 +191,15 @@ def _write_text(
         _describe_tokens(writer, folder, vocabulary)
 
     write_gguf(path, "phi3", describe, placed, weights, progress)
+
+
+def _linears(folder: ModelFolder, weights: Weights) -> dict[str, tuple[str, ...]]:
+    """Each tensor's linear, for the importance matrix. A tied embedding meets inputs only as the head."""
+    tied = "lm_head.weight" not in weights
+    placed = _placed(folder.config["text_config"], "F16", tied)
+    found = {tensor.name: (tensor.source.removesuffix(".weight"),) for tensor in placed if len(tensor.shape) == 2}
+    del found["token_embd.weight"]
+    return found | ({"token_embd.weight": ("lm_head",)} if tied else {})
 
 
 def _placed(text: Mapping[str, Any], quantization: str, tied: bool) -> list[Placed]:
