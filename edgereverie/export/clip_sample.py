@@ -22,10 +22,13 @@ _EPS = 1e-5
 
 
 def write_sample(out: Path) -> Bundle:
-    """A bundle of nothing but ``mmproj`` and probe in the existing folder ``out``; always the same."""
+    """A bundle of ``mmproj``, probe, and a ``model`` without weights in the existing folder ``out``; always the same."""
     weights, picture = _weights(), draw_probe(IMAGE)
     _write_mmproj(out / "mmproj.gguf", weights)
-    files = {"mmproj": "mmproj.gguf"} | write_probe(out, picture, features(weights, prepare(picture, IMAGE)))
+    _write_model(out / "model.gguf")
+    files = {"model": "model.gguf", "mmproj": "mmproj.gguf"} | write_probe(
+        out, picture, features(weights, prepare(picture, IMAGE))
+    )
     return Bundle(
         folder=out, name="sample", target="gguf", quantization="F32", chat="phi3", image=IMAGE, context=64,
         files={role: describe_file(out, path) for role, path in files.items()},
@@ -97,6 +100,21 @@ def _attention(values: np.ndarray, weights: Mapping[str, np.ndarray], name: str)
     chances = np.exp(scores - scores.max(-1, keepdims=True))
     mixed = chances / chances.sum(-1, keepdims=True) @ v
     return _linear(mixed.swapaxes(0, 1).reshape(len(values), -1), weights, f"{name}.attn_out")
+
+
+def _write_model(path: Path) -> None:
+    """What mtmd asks of a language model before it looks at a picture: to be there."""
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(path, "llama")
+    try:
+        writer.add_tokenizer_model("no_vocab")
+        writer.add_vocab_size(2)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
 
 
 def _write_mmproj(path: Path, weights: Mapping[str, np.ndarray]) -> None:

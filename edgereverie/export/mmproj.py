@@ -49,7 +49,7 @@ def feature_layer(config: Mapping[str, Any]) -> int:
     >>> feature_layer({"vision_feature_layer": -2, "vision_config": {"num_hidden_layers": 24}})
     23
     """
-    layer, layers = int(config["vision_feature_layer"]), int(config["vision_config"]["num_hidden_layers"])
+    layer, layers = int(config.get("vision_feature_layer", -2)), int(config["vision_config"]["num_hidden_layers"])
     return layer if layer >= 0 else layers + 1 + layer
 
 
@@ -60,7 +60,7 @@ def check_mmproj(config: Mapping[str, Any]) -> None:
     activations, strategy = _TOWERS.get(kind, ((), ""))
     found = {
         "vision_config.model_type": (kind, tuple(_TOWERS)),
-        "vision_config.hidden_act": (vision.get("hidden_act", "quick_gelu"), activations),
+        "vision_config.hidden_act": (_activation(vision), activations),
         "projector_hidden_act": (config.get("projector_hidden_act", "gelu"), ("gelu",)),
         "vision_feature_select_strategy": (config.get("vision_feature_select_strategy", "default"), (strategy,)),
         "multimodal_projector_bias": (config.get("multimodal_projector_bias", True), (True,)),
@@ -70,13 +70,19 @@ def check_mmproj(config: Mapping[str, Any]) -> None:
             raise ExportError(
                 f"config.json: {key} is {value!r}; a GGUF can carry {' or '.join(map(str, known))}.", hint=_ONNX
             )
-    if not isinstance(config["vision_feature_layer"], int):
+    if not isinstance(config.get("vision_feature_layer", -2), int):
         raise ExportError("config.json: vision_feature_layer lists several layers; a GGUF can carry one.", hint=_ONNX)
     if vision["intermediate_size"] == vision["hidden_size"]:
         # llama.cpp tells swapped old files by the width of ffn_down's input, and would swap these.
         raise ExportError(
             "config.json: the tower's intermediate_size equals its hidden_size, which llama.cpp misreads.", hint=_ONNX
         )
+
+
+def _activation(vision: Mapping[str, Any]) -> str:
+    """As the config says it, or as its class's default is where it is silent."""
+    activations, _ = _TOWERS.get(vision.get("model_type"), (("",), ""))
+    return str(vision.get("hidden_act", activations[0]))
 
 
 def write_mmproj(
@@ -115,7 +121,7 @@ def _describe(
     writer.add_clip_has_vision_encoder(True)
     writer.add_clip_projector_type("mlp")
     # Neither use_gelu nor use_silu means quick-GELU, the activation of OpenAI's CLIP; use_gelu is its tanh form.
-    writer.add_vision_use_gelu(vision.get("hidden_act", "quick_gelu") != "quick_gelu")
+    writer.add_vision_use_gelu(_activation(vision) != "quick_gelu")
     writer.add_vision_image_size(image.size)
     writer.add_vision_patch_size(image.patch)
     writer.add_vision_embedding_length(vision["hidden_size"])

@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,11 @@ def compare_features(found: np.ndarray, expected: np.ndarray) -> ProbeResult:
 class MtmdEncoder:
     """Pictures to features by an mmproj file. Close it: freeing it at interpreter exit writes to streams that are closed.
 
-    model: llama.cpp's loaded language model, whose width is then checked, or None. Raises BackendError with llama.cpp's
-    last words where the file does not load.
+    model: llama.cpp's language model; its vocabulary is enough. (Without one, mtmd counts image tokens by a field that nobody
+    set.) Raises BackendError with llama.cpp's last words where the file does not load.
     """
 
-    def __init__(self, mmproj: Path, image: ImageSpec, *, model: Any = None, threads: int = 1) -> None:
+    def __init__(self, mmproj: Path, image: ImageSpec, model: Any, *, threads: int = 1) -> None:
         from llama_cpp import mtmd_cpp as lib
 
         self._lib, self._image = lib, image
@@ -152,11 +153,36 @@ def run_probe(bundle: Bundle, encoder: MtmdEncoder | None = None) -> ProbeResult
     picture = np.ascontiguousarray(np.asarray(open_image(bundle.file("probe_image"))))
     if encoder is not None:
         return compare_features(encoder.encode_bytes(picture), expected)
-    own = MtmdEncoder(bundle.file("mmproj"), bundle.image)
+    with vocabulary(bundle.file("model")) as model:
+        own = MtmdEncoder(bundle.file("mmproj"), bundle.image, model)
+        try:
+            return run_probe(bundle, own)
+        finally:
+            own.close()
+
+
+@contextlib.contextmanager
+def vocabulary(path: Path) -> Iterator[Any]:
+    """A GGUF language model's vocabulary without its weights, in llama.cpp, quietly. Raises BackendError."""
+    from llama_cpp import llama_cpp as lib
+
+    before, data = lib.llama_log_callback(), ctypes.c_void_p()
+    lib.llama_log_get(ctypes.byref(before), ctypes.byref(data))
+    lib.llama_log_set(_callback(), None)
     try:
-        return run_probe(bundle, own)
+        lib.llama_backend_init()
+        settings = lib.llama_model_default_params()
+        settings.vocab_only = True
+        model = lib.llama_model_load_from_file(str(path).encode(), settings)
+        if not model:
+            raise BackendError(f"{path}: llama.cpp cannot load the model's vocabulary ({' '.join(list(_lines)[-2:])}).",
+                               hint="Copy the bundle or export it again.")  # fmt: skip
+        try:
+            yield model
+        finally:
+            lib.llama_model_free(model)
     finally:
-        own.close()
+        lib.llama_log_set(before, data)
 
 
 def _reference(bundle: Bundle) -> np.ndarray:
@@ -173,22 +199,24 @@ def _reference(bundle: Bundle) -> np.ndarray:
     return found
 
 
-_callbacks: list[Any] = []  # ctypes frees a callback that nobody holds, and mtmd calls it for ever
 _lines: deque[str] = deque(maxlen=20)
+
+
+@cache
+def _callback() -> Any:
+    """Keeps log lines in ``_lines``. Held for ever, as llama.cpp may call it for ever."""
+    from llama_cpp import llama_cpp
+
+    def keep(_: int, text: bytes, __: ctypes.c_void_p) -> None:
+        _lines.append(text.decode("utf-8", "replace").strip())
+
+    return llama_cpp.llama_log_callback(keep)
 
 
 @contextlib.contextmanager
 def _log_off(lib: Any) -> Iterator[deque[str]]:
     """mtmd's log kept from the console; yields the lines that come in meanwhile."""
-    if not _callbacks:
-        from llama_cpp import llama_cpp
-
-        @llama_cpp.llama_log_callback
-        def keep(_: int, text: bytes, __: ctypes.c_void_p) -> None:
-            _lines.append(text.decode("utf-8", "replace").strip())
-
-        _callbacks.append(keep)
-    lib.mtmd_log_set(_callbacks[0], ctypes.c_void_p(0))
+    lib.mtmd_log_set(_callback(), None)
     _lines.clear()
     yield _lines
 

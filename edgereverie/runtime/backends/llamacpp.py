@@ -85,7 +85,7 @@ class LlamaEngine:
 
         if find_spec("onnxruntime") is not None:
             return _onnx.VisionEncoder(bundle, self.width)
-        encoder = MtmdEncoder(bundle.file("mmproj"), bundle.image, model=self._model, threads=_onnx.threads())
+        encoder = MtmdEncoder(bundle.file("mmproj"), bundle.image, self._model, threads=_onnx.threads())
         self._owned.append((MtmdEncoder.close, encoder))
         if not (found := run_probe(bundle, encoder)).passed:
             raise BackendError(
