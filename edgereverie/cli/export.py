@@ -12,10 +12,15 @@ from edgereverie.cli.console import done
 
 def export(
     model: Annotated[str, typer.Argument(help="A model folder, a run folder, or: starter.")],
-    profiles: Annotated[list[str], typer.Option("--profile", help="An export profile, such as gguf-q8-0. Repeatable.")],
+    profiles: Annotated[
+        list[str] | None, typer.Option("--profile", help="An export profile, such as gguf-q8-0. Repeatable.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the bundles. Default: bundles/ beside the model.")
     ] = None,
+    lora_gguf: Annotated[
+        bool, typer.Option("--lora-gguf", help="Write the adapter alone, for a base's GGUF, instead of bundles.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace bundles that exist.")] = False,
     allow_parity_failure: Annotated[
         bool, typer.Option("--allow-parity-failure", help="Keep a bundle whose answers differ from the model's.")
@@ -27,7 +32,10 @@ def export(
     """
     from edgereverie import stages
 
-    bundles = stages.export(model, profiles, out, force=force, allow_parity_failure=allow_parity_failure)
+    if lora_gguf:
+        done(stages.export_adapter(Path(model), out, force=force))
+        return
+    bundles = stages.export(model, profiles or [], out, force=force, allow_parity_failure=allow_parity_failure)
     for bundle in bundles:
         done(bundle)
     if bundles:

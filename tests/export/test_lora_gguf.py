@@ -210,3 +210,19 @@ def test_damaged_and_foreign_adapters_are_refused(adapter, tiny, tmp_path):
     object.__setattr__(moe, "config", dict(tiny.config) | {"moe": {"moe_layers_idx": [0]}})
     with pytest.raises(ExportError, match="'phi3' with experts"):
         slots_of(ModelFolder(tiny.path, tiny.layout, tiny.backbone, moe))
+
+
+def test_the_command_writes_it_beside_the_adapter(tuned_run, tmp_path):
+    from gguf import GGUFReader
+    from typer.testing import CliRunner
+
+    from edgereverie.cli.app import app
+
+    run = CliRunner().invoke
+    command = ["export", str(tuned_run), "--lora-gguf", "--out", str(tmp_path / "out")]
+    assert run(app, command).exit_code == 0
+    written = tmp_path / "out" / "tuned-lora.gguf"
+    assert len(GGUFReader(written).tensors) == 4 * 4 * 2
+    before = written.read_bytes()
+    assert run(app, command).exit_code != 0  # not replaced unasked
+    assert run(app, [*command, "--force"]).exit_code == 0 and written.read_bytes() == before

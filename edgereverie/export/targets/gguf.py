@@ -22,6 +22,7 @@ from edgereverie.export.gguf_file import Placed, check_complete, weight_type, wr
 from edgereverie.export.graphs import load_vision, vision_features, write_vision
 from edgereverie.export.importance import measure_importance, write_importance
 from edgereverie.export.mmproj import Packing, check_mmproj, write_mmproj
+from edgereverie.export.ollama import write_modelfile
 from edgereverie.export.probe import draw_probe, write_probe
 from edgereverie.export.quantise import NEED_IMPORTANCE, open_llama, quantise
 from edgereverie.export.vocabulary import Vocabulary, compare_ids, read_vocabulary
@@ -126,6 +127,7 @@ class GgufTarget:
         picture = draw_probe(folder.image)
         probe = write_probe(out, picture, vision_features(tower, prepare(picture, folder.image)))
         write_text(out / "tokenizer.json", folder.tokenizer().to_str(pretty=True))
+        files |= write_modelfile(out, folder.chat, context=folder.context, begins=vocabulary.begins)
         files |= {
             "model": "model.gguf",
             "mmproj": "mmproj.gguf",
