@@ -14,8 +14,8 @@ import numpy as np
 from edgereverie.errors import ExportError, MissingPackage
 
 # Code books this coarse are chosen by what the inputs weigh; llama.cpp refuses to choose without.
-NEED_IMPORTANCE = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "Q2_K_S")
-_WARNING, _ERROR, _CONTINUED = 2, 3, 5  # ggml_log_level
+NEED_IMPORTANCE = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S")
+_WARNING, _ERROR, _CONTINUED = 3, 4, 5  # ggml_log_level
 
 
 def open_llama(purpose: str) -> ModuleType:

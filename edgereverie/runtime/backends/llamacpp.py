@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _STREAMS = 16
 _BATCH = 512  # tokens per call: bounds the memory for logits, which is batch * vocabulary floats
-_ERROR = 3  # ggml_log_level
+_ERROR = 4  # ggml_log_level
 _NO_ROOM = 1  # llama_decode's return value when the cache has no free cells
 
 _log = logging.getLogger(__name__)
