@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.errors import ExportError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Change = Callable[["Tensor"], "Tensor"]
 _WHOLE = "Merge the adapter and export the whole model: edgereverie export ADAPTER --profile gguf-q4-k-m"
 _INSIDE = "base_model.model."
 # Fields of adapter_config.json that stand for more than the product of A and B, each with the value that means "not so".
@@ -34,38 +36,38 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A tensor of the base's GGUF. linears: what it is made of, by module path, several for a stack of experts. change: what
-    happens to the rows of each.
+    """A tensor of the base's GGUF. parts: the linears that it is made of, by module path, several for a stack of experts, each
+    with what happens to its rows.
     """
 
     name: str
-    linears: tuple[str, ...]
-    change: Callable[[np.ndarray], np.ndarray] | None = None
+    parts: tuple[tuple[str, Change | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """One linear's adapter: a (rank, in), b (out, rank), and what their product is multiplied by."""
 
-    a: np.ndarray
-    b: np.ndarray
+    a: Tensor
+    b: Tensor
     scale: float
 
 
 def write_lora_gguf(adapter: Path, base: ModelFolder, out: Path) -> Path:
     """Write a PEFT LoRA folder as the new file ``out``, for the GGUF that ``base`` becomes. Returns ``out``.
 
-    Values are stored in the adapter's own type. Raises ExportError for an adapter that is not of this base, and for one
-    that changes more than llama.cpp can add to a language model's linears: tower, projector, whole modules, DoRA.
+    Values are stored in the adapter's own type, bfloat16 in 32 bits. Raises ExportError for an adapter that is not of this
+    base, and for one that changes more than llama.cpp can add to a language model's linears: tower, projector, whole
+    modules, DoRA.
     """
     settings = _settings(adapter)
     pairs = _pairs(adapter, settings)
     arch, slots = slots_of(base)
     _require_places(adapter, pairs, slots)
     alpha = float(settings["lora_alpha"])
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for slot in slots:
-        if any(linear in pairs for linear in slot.linears):
+        if any(linear in pairs for linear, _ in slot.parts):
             a, b = _stacked(slot, pairs, alpha)
             tensors |= {f"{slot.name}.lora_a": a, f"{slot.name}.lora_b": b}
     _require_fit(adapter, base, slots, pairs)
@@ -83,7 +85,7 @@ def slots_of(base: ModelFolder) -> tuple[str, list[Slot]]:
     text = base.config["text_config"]
     heads = int(text["num_attention_heads"])
     grouped = int(text.get("num_key_value_heads") or heads)
-    parts: dict[str, dict[str, tuple[str, Callable[[np.ndarray], np.ndarray] | None]]] = {
+    parts: dict[str, dict[str, tuple[str, Change | None]]] = {
         "phi3": {
             "attn_qkv": ("self_attn.qkv_proj", None),
             "attn_output": ("self_attn.o_proj", None),
@@ -108,20 +110,17 @@ def slots_of(base: ModelFolder) -> tuple[str, list[Slot]]:
             hint=_WHOLE,
         )
     found = [
-        Slot(f"blk.{layer}.{ours}.weight", (f"model.language_model.layers.{layer}.{theirs}",), change)
+        Slot(f"blk.{layer}.{ours}.weight", ((f"model.language_model.layers.{layer}.{theirs}", change),))
         for layer in range(int(text["num_hidden_layers"]))
         for ours, (theirs, change) in parts[kind].items()
     ]
-    return kind, [*found, Slot("output.weight", ("lm_head",))]
+    return kind, [*found, Slot("output.weight", (("lm_head", None),))]
 
 
-def neighbours(rows: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of queries or keys as llama.cpp's ``llama`` turns them: number 2 i with 2 i + 1, not i with i + half.
-
-    >>> neighbours(np.arange(4), heads=1).tolist()
-    [0, 2, 1, 3]
-    """
-    return rows.reshape(heads, 2, len(rows) // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+def neighbours(rows: Tensor, heads: int) -> Tensor:
+    """Rows of queries or keys as llama.cpp's ``llama`` turns them: number 2 i with 2 i + 1, not i with i + half."""
+    halves = rows.reshape(heads, 2, len(rows) // heads // 2, *rows.shape[1:])
+    return halves.transpose(1, 2).reshape(rows.shape)
 
 
 def _settings(adapter: Path) -> dict[str, Any]:
@@ -158,15 +157,14 @@ def _pairs(adapter: Path, settings: Mapping[str, Any]) -> dict[str, Pair]:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ExportError(f"{path}: cannot be read ({error}).", hint="Copy the adapter again.") from None
-    halves: dict[str, dict[str, np.ndarray]] = {}
+    halves: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         module, _, half = name.removeprefix(_INSIDE).removesuffix(".weight").rpartition(".lora_")
         if half not in ("A", "B") or tensor.ndim != 2:
             raise ExportError(f"{path}: {name} is no half of a linear's adapter.", hint=_WHOLE)
         if not bool(torch.isfinite(tensor).all()):
             raise ExportError(f"{path}: {name} holds NaN or infinity.", hint="The training diverged.")
-        exact = tensor.dtype in (torch.float32, torch.float16)
-        halves.setdefault(module, {})[half] = (tensor if exact else tensor.float()).numpy()
+        halves.setdefault(module, {})[half] = tensor
     found = {}
     for module, pair in halves.items():
         if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
@@ -190,7 +188,7 @@ def _of_pattern(pattern: Mapping[str, Any] | None, module: str, default: Any) ->
 
 
 def _require_places(adapter: Path, pairs: Mapping[str, Pair], slots: Sequence[Slot]) -> None:
-    places = {linear for slot in slots for linear in slot.linears}
+    places = {linear for slot in slots for linear, _ in slot.parts}
     if outside := sorted(set(pairs) - places):
         raise ExportError(
             f"{adapter}: {len(outside)} of its linears are none of the base's GGUF, such as {outside[0]}.",
@@ -200,7 +198,7 @@ def _require_places(adapter: Path, pairs: Mapping[str, Pair], slots: Sequence[Sl
 
 def _require_fit(adapter: Path, base: ModelFolder, slots: Sequence[Slot], pairs: Mapping[str, Pair]) -> None:
     stored = base.tensors()
-    for linear in sorted({linear for slot in slots for linear in slot.linears if linear in pairs}):
+    for linear in sorted({linear for slot in slots for linear, _ in slot.parts if linear in pairs}):
         name, pair = f"{linear}.weight", pairs[linear]
         found = (pair.b.shape[0], pair.a.shape[1])
         if name not in stored or stored[name].shape != found:
@@ -209,25 +207,30 @@ def _require_fit(adapter: Path, base: ModelFolder, slots: Sequence[Slot], pairs:
                               hint="Name the base that it was trained on with --base.")  # fmt: skip
 
 
-def _stacked(slot: Slot, pairs: Mapping[str, Pair], alpha: float) -> tuple[np.ndarray, np.ndarray]:
+def _stacked(slot: Slot, pairs: Mapping[str, Pair], alpha: float) -> tuple[Tensor, Tensor]:
     """lora_a and lora_b of a tensor. llama.cpp knows one alpha and multiplies by alpha / rank: where that is not this
     adapter's scale, as with rsLoRA or single linears' own ranks and alphas, the rest of it goes into lora_b.
     """
-    rank = max(pairs[linear].a.shape[0] for linear in slot.linears if linear in pairs)
-    some = next(pairs[linear] for linear in slot.linears if linear in pairs)
-    empty = Pair(np.zeros((rank, some.a.shape[1]), some.a.dtype), np.zeros((some.b.shape[0], rank), some.b.dtype), 0.0)
+    import torch
+    from torch.nn.functional import pad
+
+    known = [pairs[linear] for linear, _ in slot.parts if linear in pairs]
+    rank = max(len(pair.a) for pair in known)
+    nothing = Pair(torch.zeros_like(known[0].a[:0]), torch.zeros_like(known[0].b[:, :0]), 0.0)
     stack_a, stack_b = [], []
-    for linear in slot.linears:
-        pair = pairs.get(linear, empty)
-        ratio = pair.scale * rank / alpha
-        b = pair.b if ratio == 1 else (pair.b.astype(np.float32) * np.float32(ratio))
-        missing = rank - pair.a.shape[0]
-        stack_a.append(np.pad(pair.a, ((0, missing), (0, 0))))
-        stack_b.append(np.pad(b if slot.change is None else slot.change(b), ((0, 0), (0, missing))))
-    return (stack_a[0], stack_b[0]) if len(stack_a) == 1 else (np.stack(stack_a), np.stack(stack_b))
+    for linear, change in slot.parts:
+        pair = pairs.get(linear, nothing)
+        ratio, missing = pair.scale * rank / alpha, rank - len(pair.a)
+        b = pair.b if ratio == 1 else pair.b.float() * ratio
+        stack_a.append(pad(pair.a, (0, 0, 0, missing)))
+        stack_b.append(pad(b if change is None else change(b), (0, missing)))
+    if len(slot.parts) == 1:
+        return stack_a[0], stack_b[0]
+    return torch.stack(stack_a), torch.stack([b.to(stack_b[0].dtype) for b in stack_b])
 
 
-def _write(path: Path, arch: str, alpha: float, tensors: Mapping[str, np.ndarray], name: str) -> None:
+def _write(path: Path, arch: str, alpha: float, tensors: Mapping[str, Tensor], name: str) -> None:
+    import torch
     from gguf import GGUFWriter
 
     writer = GGUFWriter(path, arch)
@@ -237,7 +240,8 @@ def _write(path: Path, arch: str, alpha: float, tensors: Mapping[str, np.ndarray
         writer.add_string("adapter.type", "lora")
         writer.add_float32("adapter.lora.alpha", alpha)
         for tensor, values in tensors.items():
-            writer.add_tensor(tensor, np.ascontiguousarray(values))
+            kept = values if values.dtype == torch.float16 else values.float()  # numpy knows no bfloat16
+            writer.add_tensor(tensor, kept.contiguous().numpy())
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
