@@ -224,3 +224,40 @@ def test_the_command_writes_it_beside_the_adapter(tuned_run, tmp_path):
     before = written.read_bytes()
     assert run(app, command).exit_code != 0  # not replaced unasked
     assert run(app, [*command, "--force"]).exit_code == 0 and written.read_bytes() == before
+
+
+def test_llama_cpps_converter_writes_the_same_tensors(adapter, tiny, tmp_path):
+    """An outside witness: set EDGEREVERIE_LLAMA_CPP to vendor/llama.cpp of llama-cpp-python's source archive.
+
+    It reads text models only, so the language model's names lose what LLaVA puts before them.
+    """
+    import os
+    import subprocess
+    import sys
+
+    from gguf import GGUFReader
+    from safetensors.numpy import load_file, save_file
+
+    checkout = os.environ.get("EDGEREVERIE_LLAMA_CPP")
+    if not checkout:
+        pytest.skip("EDGEREVERIE_LLAMA_CPP names no llama.cpp")
+    folder, _ = adapter()
+    base, text_only = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir(), text_only.mkdir()
+    text = dict(tiny.config["text_config"]) | {"architectures": ["Phi3ForCausalLM"]}
+    (base / "config.json").write_text(json.dumps(text))
+    tensors = load_file(folder / "adapter_model.safetensors")
+    renamed = {name.replace("model.language_model.", "model."): values for name, values in tensors.items()}
+    save_file(renamed, text_only / "adapter_model.safetensors")
+    (text_only / "adapter_config.json").write_bytes((folder / "adapter_config.json").read_bytes())
+    command = [sys.executable, "convert_lora_to_gguf.py", "--base", str(base), "--outtype", "f32",
+               "--outfile", str(tmp_path / "theirs.gguf"), str(text_only)]  # fmt: skip
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    write_lora_gguf(folder, tiny, tmp_path / "ours.gguf")
+    ours, theirs = ({tensor.name: tensor for tensor in GGUFReader(tmp_path / f"{name}.gguf").tensors}
+                    for name in ("ours", "theirs"))  # fmt: skip
+    assert set(ours) == set(theirs)
+    for name, tensor in ours.items():
+        assert tensor.shape.tolist() == theirs[name].shape.tolist()
+        assert np.array_equal(tensor.data, theirs[name].data)
