@@ -37,8 +37,9 @@ def go_template(chat: ChatFormat, *, begins: bool) -> str:
     return written.replace("\n", '{{ "\\n" }}')
 
 
-def modelfile(chat: ChatFormat, *, context: int, begins: bool, model: str, mmproj: str) -> str:
-    """The Modelfile's text. model, mmproj: file names beside it."""
+def modelfile(chat: ChatFormat, *, context: int, begins: bool, pictures: bool) -> str:
+    """The Modelfile's text. pictures: whether there is an ``mmproj.gguf`` beside ``model.gguf``."""
+    vision = "FROM ./mmproj.gguf" if pictures else "# There is no mmproj.gguf: llama.cpp cannot encode pictures for it."
     stops = "".join(f'PARAMETER stop "{stop}"\n' for stop in chat.stops)
     return (
         "# ollama create NAME -f Modelfile\n"
@@ -46,8 +47,8 @@ def modelfile(chat: ChatFormat, *, context: int, begins: bool, model: str, mmpro
         "# Before you trust answers about pictures: released llama.cpp versions, which Ollama's engines come from, feed a\n"
         "# CLIP tower's class token in the wrong place. `edgereverie doctor BUNDLE` tries the llama.cpp that Python sees;\n"
         "# edgereverie itself is not concerned, for it encodes pictures by vision.onnx.\n"
-        f"FROM ./{model}\n"
-        f"FROM ./{mmproj}\n"
+        "FROM ./model.gguf\n"
+        f"{vision}\n"
         f'TEMPLATE """{go_template(chat, begins=begins)}"""\n'
         f"{stops}"
         "PARAMETER temperature 0\n"
@@ -56,7 +57,7 @@ def modelfile(chat: ChatFormat, *, context: int, begins: bool, model: str, mmpro
 
 
 def write_modelfile(out: Path, chat: ChatFormat, *, context: int, begins: bool) -> dict[str, str]:
-    """Write ``Modelfile`` beside ``model.gguf`` and ``mmproj.gguf``; returns its role."""
-    text = modelfile(chat, context=context, begins=begins, model="model.gguf", mmproj="mmproj.gguf")
-    write_text(out / "Modelfile", text)
+    """Write ``Modelfile`` beside ``model.gguf`` and, where there is one, ``mmproj.gguf``; returns its role."""
+    pictures = (out / "mmproj.gguf").is_file()
+    write_text(out / "Modelfile", modelfile(chat, context=context, begins=begins, pictures=pictures))
     return {"modelfile": "Modelfile"}

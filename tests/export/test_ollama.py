@@ -103,7 +103,7 @@ def test_the_evaluator_knows_what_go_does() -> None:
 
 
 def test_the_file_says_what_ollama_needs() -> None:
-    text = modelfile(FORMATS["phi3"], context=131072, begins=False, model="model.gguf", mmproj="mmproj.gguf")
+    text = modelfile(FORMATS["phi3"], context=131072, begins=False, pictures=True)
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert lines[:2] == ["FROM ./model.gguf", "FROM ./mmproj.gguf"]
     assert lines[2].startswith('TEMPLATE """<s>{{ range .Messages }}') and lines[2].endswith('{{ end }}{{ end }}"""')
@@ -111,7 +111,9 @@ def test_the_file_says_what_ollama_needs() -> None:
         'PARAMETER stop "<|end|>"', 'PARAMETER stop "<|endoftext|>"', "PARAMETER temperature 0", "PARAMETER num_ctx 4096",
     ]  # fmt: skip
     assert "class token in the wrong place" in text
-    assert "num_ctx 512" in modelfile(FORMATS["phi3"], context=512, begins=False, model="m", mmproj="p")
+    assert "num_ctx 512" in modelfile(FORMATS["phi3"], context=512, begins=False, pictures=True)
+    blind = modelfile(FORMATS["phi3"], context=512, begins=False, pictures=False)
+    assert "FROM ./model.gguf\n# There is no mmproj.gguf" in blind and "FROM ./mmproj" not in blind
 
 
 def test_a_gguf_bundle_carries_one(bundles: Any) -> None:
