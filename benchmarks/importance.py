@@ -4,8 +4,8 @@
 
 Each merged model (one per training seed, from: edgereverie train starter/reverie) is exported as F16, and as Q4_K_M, Q3_K_M
 and Q2_K without and with importance. All bundles answer POPE's adversarial questions and CHAIR on the same held-out scenes,
-and are compared with PyTorch on conversations that importance was not measured on. Resumes where it was stopped; about
-seven minutes per model on one core. Results: benchmarks/results/importance.json.
+and are compared with PyTorch on conversations that importance was not measured on. Resumes where it was stopped; some
+ten minutes per model on one core. Results: benchmarks/results/importance.json.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def quantise(
     if quantization in NEED_IMPORTANCE and not importance:
         raise ExportError(
             f"{quantization} cannot be chosen well without an importance matrix.",
-            hint="Add to the profile: settings: {importance: true}. Or take a quantization of 3 bits or more.",
+            hint="Take importance: false out of the profile's settings, or quantize to Q3_K_M.",
         )
     llama.llama_backend_init()
     params = llama.llama_model_quantize_default_params()

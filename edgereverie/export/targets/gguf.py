@@ -20,7 +20,7 @@ from edgereverie.errors import ExportError, MissingPackage
 from edgereverie.export.base import Job, Profile, Progress
 from edgereverie.export.gguf_file import Placed, check_complete, weight_type, write_gguf
 from edgereverie.export.graphs import load_vision, vision_features, write_vision
-from edgereverie.export.importance import measure_importance, write_importance
+from edgereverie.export.importance import is_due, measure_importance, write_importance
 from edgereverie.export.mmproj import Packing, check_mmproj, write_mmproj
 from edgereverie.export.ollama import write_modelfile
 from edgereverie.export.probe import draw_probe, write_probe
@@ -47,11 +47,11 @@ _LAYER = {
 
 
 class GgufSettings(StrictModel):
-    """importance: quantize by what the inputs weigh in the tuning domain, where llama.cpp packs. mmproj: how the vision file's
-    matrices are packed.
+    """importance: quantize by what the inputs weigh in the tuning domain, where llama.cpp packs; by default where bits are few.
+    mmproj: how the vision file's matrices are packed.
     """
 
-    importance: bool = True
+    importance: bool | None = None
     mmproj: Packing = "f16"
 
 
@@ -65,10 +65,10 @@ class GgufTarget:
 
     def check(self, folder: ModelFolder, profile: Profile) -> None:
         quantization, settings = profile.quantization, self.settings(**profile.settings)
-        if quantization in NEED_IMPORTANCE and not settings.importance:
+        if quantization in NEED_IMPORTANCE and not is_due(quantization, settings.importance):
             raise ExportError(
                 f"{quantization} cannot be chosen well without an importance matrix, and the profile switches it off.",
-                hint="Set settings: {importance: true} in the profile, or take a quantization of 3 bits or more.",
+                hint="Take importance: false out of the profile's settings, or quantize to Q3_K_M.",
             )
         for package in self.packages:
             if find_spec(package) is None and (package != "llama_cpp" or quantization in _PACKED_BY_LLAMA):
@@ -111,7 +111,7 @@ class GgufTarget:
             whole = out / ".model-f16.gguf"
             _write_text(whole, folder, weights, vocabulary, name, "F16", progress)
             importance = None
-            if settings.importance:
+            if is_due(quantization, settings.importance):
                 importance = measure_importance(folder, _linears(folder, weights), job.prompts(), progress)
                 write_importance(
                     out / "importance.gguf", importance, "the tuning domain's conversations, with pictures"
