@@ -6,6 +6,7 @@ absent. Only whether CUDA works is a question that torch alone can answer.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -13,18 +14,26 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgereverie import __version__
+from edgereverie.bundle import Bundle
+from edgereverie.errors import BackendError, BundleError
 from edgereverie.shipped import shipped_recipes
+
+if TYPE_CHECKING:
+    from edgereverie.runtime.mtmd import ProbeResult
 
 HUB = ("huggingface.co", 443)
 _HUB_SECONDS = 3.0
+_PROBE_SECONDS = 300.0
+_PICTURES = "pictures in llama.cpp"
 _TRANSFORMERS = ((5, 20), (6, 0))  # lowest that works, first that does not: as in pyproject.toml
 
 # Distribution name, module it brings, extra that installs it, and what it is for.
@@ -59,9 +68,14 @@ class Finding:
     advice: str = ""
 
 
-def examine() -> list[Finding]:
-    """Everything, in the order in which a person would ask: machine, packages, backends, network."""
-    return [*_machine(), _gpu(), *_packages(), *_backends(), _recipes(), _hub()]
+def examine(bundle: Path | None = None) -> list[Finding]:
+    """Everything, in the order in which a person would ask: machine, packages, backends, network.
+
+    bundle: one whose files and pictures are looked at too. Raises BundleError for a folder that is none.
+    """
+    looked_at = [] if bundle is None else [_files(Bundle.load(bundle))]
+    pictures = _pictures(None if bundle is None else Bundle.load(bundle))
+    return [*_machine(), _gpu(), *_packages(), *_backends(), *pictures, *looked_at, _recipes(), _hub()]
 
 
 def version_of(distribution: str) -> str | None:
@@ -210,6 +224,57 @@ def _backends() -> Iterator[Finding]:
             )
         else:
             yield Finding(f"backend {backend}", "ok", ", ".join(f"{name} {version_of(name)}" for name in needs))
+
+
+def _files(bundle: Bundle) -> Finding:
+    if faults := bundle.faults():
+        return Finding("bundle", "problem", " ".join(faults), "Copy it again from where it came, or export it again.")
+    return Finding("bundle", "ok", f"{bundle.name}: {len(bundle.files)} files as the manifest says")
+
+
+def _pictures(bundle: Bundle | None) -> Iterator[Finding]:
+    """Whether the installed llama.cpp encodes pictures as models are trained: the bundle's, or a CLIP made on the spot."""
+    if any(version_of(name) is None for name in ("llama-cpp-python", "gguf")):
+        return
+    if bundle is not None and not {"mmproj", "probe_image", "probe_features"} <= set(bundle.files):
+        return
+    try:
+        found = _probe(bundle)
+    except (BundleError, BackendError) as error:
+        yield Finding(_PICTURES, "problem", str(error), error.hint or "")
+        return
+    if found.passed:
+        yield Finding(_PICTURES, "ok", f"llama.cpp {found.told()}")
+        return
+    yield Finding(
+        _PICTURES,
+        "problem",
+        f"llama.cpp {found.told()}: other tools that use this llama.cpp see wrong pictures",
+        "Nothing to do for edgereverie, which feeds llama.cpp from the bundle's vision.onnx. See docs/llama-cpp-clip.md.",
+    )
+
+
+def _probe(bundle: Bundle | None) -> ProbeResult:
+    """In a process of its own: a fault in native code is then a finding and not the doctor's end."""
+    from edgereverie.export.clip_sample import write_sample
+    from edgereverie.runtime.mtmd import ProbeResult
+
+    with tempfile.TemporaryDirectory() as made:
+        if bundle is None:
+            bundle = write_sample(Path(made))
+            bundle.write()
+        command = [sys.executable, "-m", "edgereverie.runtime.mtmd", str(bundle.folder)]
+        paths = os.pathsep.join(path for path in sys.path if path)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False,
+                                  env=os.environ | {"PYTHONPATH": paths})  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise BackendError(f"llama.cpp did not encode the probe within {_PROBE_SECONDS:.0f} seconds.") from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it gives no reason"])[-1]
+        raise BackendError(f"llama.cpp cannot be tried with a picture (status {done.returncode}: {last}).",
+                           hint="pip install --force-reinstall llama-cpp-python")  # fmt: skip
+    return ProbeResult(**json.loads(done.stdout))
 
 
 def _recipes() -> Finding:

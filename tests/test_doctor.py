@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from edgereverie import doctor
 from edgereverie.doctor import Finding, examine, transformers_fits, version_of
+from edgereverie.errors import BundleError
 
 
 @pytest.fixture
@@ -105,6 +107,52 @@ def test_the_hub_is_asked_only_when_it_may_be(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("HF_HUB_OFFLINE")
     assert "no route to host" in found("huggingface.co").detail
     assert asked[0][0] == ("huggingface.co", 443) and asked[0][1] <= 5
+
+
+@pytest.fixture
+def llama_cpp() -> None:
+    """Looked for and not imported: what it opens for itself it never closes."""
+    if find_spec("llama_cpp") is None or find_spec("gguf") is None:
+        pytest.skip("needs llama-cpp-python and gguf")
+
+
+def test_pictures_in_llama_cpp_are_tried_without_a_bundle(llama_cpp: None) -> None:
+    """A llama.cpp that is mended makes this test fail: rejoice, and ask for ok."""
+    finding = found(doctor._PICTURES)
+    assert finding.state == "problem" and "encodes wrongly (cosine 0." in finding.detail
+    assert "other tools that use this llama.cpp see wrong pictures" in finding.detail
+    assert "vision.onnx" in finding.advice
+
+
+def test_a_bundle_is_looked_at_with_its_own_probe(llama_cpp: None, tmp_path: Path) -> None:
+    from edgereverie.export.clip_sample import write_sample
+
+    write_sample(tmp_path).write()
+    findings = {finding.subject: finding for finding in examine(tmp_path)}
+    assert findings["bundle"].state == "ok" and "4 files" in findings["bundle"].detail
+    assert "encodes wrongly" in findings[doctor._PICTURES].detail
+    mmproj = tmp_path / "mmproj.gguf"
+    mmproj.write_bytes(mmproj.read_bytes()[:-5000])
+    findings = {finding.subject: finding for finding in examine(tmp_path)}
+    assert findings["bundle"].state == "problem" and "mmproj.gguf" in findings["bundle"].detail
+    assert findings[doctor._PICTURES].state == "problem" and "cannot" in findings[doctor._PICTURES].detail
+    with pytest.raises(BundleError, match="not a bundle"):
+        examine(tmp_path / "nothing")
+
+
+def test_a_crash_in_native_code_is_a_finding(llama_cpp: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    assert found(doctor._PICTURES).state == "problem" and "status -11" in found(doctor._PICTURES).detail
+
+
+def test_a_mended_llama_cpp_is_told_so(llama_cpp: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgereverie.runtime.mtmd import ProbeResult
+
+    monkeypatch.setattr(doctor, "_probe", lambda bundle: ProbeResult(0.9999, 0.999, 16, 16))
+    assert found(doctor._PICTURES).state == "ok" and "as the model was trained" in found(doctor._PICTURES).detail
 
 
 def test_the_command_prints_json_and_always_ends_well() -> None:

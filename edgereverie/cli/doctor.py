@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,10 @@ from edgereverie.cli.console import console, print_json
 _STYLE = {"ok": "green", "missing": "yellow", "problem": "red"}
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
+def doctor(
+    bundle: Annotated[Path | None, typer.Argument(help="A bundle to look at too, with its own probe picture.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
     """Say what this machine can do, and what to install for the rest.
 
     Example: edgereverie doctor
@@ -19,7 +23,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
     from edgereverie.doctor import examine
     from edgereverie.records import as_json as plain
 
-    findings = examine()
+    findings = examine(bundle)
     if as_json:
         print_json(plain(findings))
         return

@@ -13,9 +13,9 @@ from edgereverie.cli.console import Stopped, done
 def export(
     model: Annotated[str, typer.Argument(help="A model folder, a run or adapter folder, or: starter.")],
     profiles: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--profile", help="An export profile, such as gguf-q8-0, or a YAML file of one. Repeatable."),
-    ],
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the bundles. Default: bundles/ beside the model.")
     ] = None,
@@ -31,6 +31,9 @@ def export(
             help="Count hallucinations of model and bundle on so many held-out scenes.",
         ),
     ] = 0,
+    lora_gguf: Annotated[
+        bool, typer.Option("--lora-gguf", help="Write the adapter alone, for a base's GGUF, instead of bundles.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace bundles that exist.")] = False,
     allow_parity_failure: Annotated[
@@ -45,9 +48,12 @@ def export(
     """
     from edgereverie import stages
 
+    if lora_gguf:
+        done(stages.export_adapter(Path(model), out, force=force))
+        return
     try:
         bundles = stages.export(
-            model, profiles, out, prompts=prompts, scores=scores, dry_run=dry_run, force=force,
+            model, profiles or [], out, prompts=prompts, scores=scores, dry_run=dry_run, force=force,
             allow_parity_failure=allow_parity_failure,
         )  # fmt: skip
     except KeyboardInterrupt:

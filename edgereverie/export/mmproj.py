@@ -4,13 +4,14 @@ All layers are written with ``feature_layer``, which is right in llama.cpp versi
 not; ``post_ln`` is left out, because it would be applied to features that LLaVA takes before it. Released llama.cpp
 versions still feed the class token in the wrong place (ggml-org/llama.cpp#25814), so our own runtime does not use
 this file: it encodes with the ONNX tower that lies beside it, and the probe tells whether an installed llama.cpp is mended.
+A SigLIP tower has no class token, and the same graph evaluates it rightly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgereverie.errors import ExportError
 from edgereverie.export.base import Progress
@@ -20,6 +21,8 @@ from edgereverie.records import ImageSpec
 
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFWriter
+
+Packing = Literal["f32", "f16", "bf16", "q8_0"]
 
 _LAYER = {
     "layer_norm1": "ln1",
@@ -31,7 +34,13 @@ _LAYER = {
     "mlp.fc1": "ffn_up",
     "mlp.fc2": "ffn_down",
 }
-_LEFT_OUT = ("model.vision_tower.post_layernorm.weight", "model.vision_tower.post_layernorm.bias")
+# By the tower's type: the activations that llama.cpp has for it, and how LLaVA must take its features. llama.cpp projects
+# every patch and never the class token: a CLIP's "full" and a SigLIP's "default", which drops a patch, are neither.
+_TOWERS = {
+    "clip_vision_model": (("quick_gelu", "gelu"), "default"),
+    "siglip_vision_model": (("gelu_pytorch_tanh",), "full"),
+}
+_ONNX = "Export this model as ONNX."
 
 
 def feature_layer(config: Mapping[str, Any]) -> int:
@@ -40,109 +49,128 @@ def feature_layer(config: Mapping[str, Any]) -> int:
     >>> feature_layer({"vision_feature_layer": -2, "vision_config": {"num_hidden_layers": 24}})
     23
     """
-    layer, layers = int(config["vision_feature_layer"]), int(config["vision_config"]["num_hidden_layers"])
+    layer, layers = int(config.get("vision_feature_layer", -2)), int(config["vision_config"]["num_hidden_layers"])
     return layer if layer >= 0 else layers + 1 + layer
 
 
 def check_mmproj(config: Mapping[str, Any]) -> None:
-    """Raise ExportError for towers and projectors that the mmproj format cannot carry."""
+    """Raise ExportError for towers and projectors that llama.cpp cannot evaluate exactly from an mmproj."""
     vision = config["vision_config"]
+    kind = vision.get("model_type")
+    activations, strategy = _TOWERS.get(kind, ((), ""))
     found = {
-        "vision_config.model_type": (vision.get("model_type"), ("clip_vision_model",)),
-        "vision_config.hidden_act": (vision.get("hidden_act", "quick_gelu"), ("quick_gelu", "gelu")),
+        "vision_config.model_type": (kind, tuple(_TOWERS)),
+        "vision_config.hidden_act": (_activation(vision), activations),
         "projector_hidden_act": (config.get("projector_hidden_act", "gelu"), ("gelu",)),
-        "vision_feature_select_strategy": (config.get("vision_feature_select_strategy", "default"), ("default",)),
+        "vision_feature_select_strategy": (config.get("vision_feature_select_strategy", "default"), (strategy,)),
+        "multimodal_projector_bias": (config.get("multimodal_projector_bias", True), (True,)),
     }
     for key, (value, known) in found.items():
         if value not in known:
             raise ExportError(
-                f"config.json: {key} is {value!r}; a GGUF can carry {' or '.join(known)}.",
-                hint="Export this model as ONNX.",
+                f"config.json: {key} is {value!r}; a GGUF can carry {' or '.join(map(str, known))}.", hint=_ONNX
             )
-    if not isinstance(config["vision_feature_layer"], int):
-        raise ExportError(
-            "config.json: vision_feature_layer lists several layers; a GGUF can carry one.",
-            hint="Export this model as ONNX.",
-        )
+    if not isinstance(config.get("vision_feature_layer", -2), int):
+        raise ExportError("config.json: vision_feature_layer lists several layers; a GGUF can carry one.", hint=_ONNX)
     if vision["intermediate_size"] == vision["hidden_size"]:
         # llama.cpp tells swapped old files by the width of ffn_down's input, and would swap these.
         raise ExportError(
-            "config.json: the tower's intermediate_size equals its hidden_size, which llama.cpp misreads.",
-            hint="Export this model as ONNX.",
+            "config.json: the tower's intermediate_size equals its hidden_size, which llama.cpp misreads.", hint=_ONNX
         )
 
 
+def _activation(vision: Mapping[str, Any]) -> str:
+    """As the config says it, or as its class's default is where it is silent."""
+    activations, _ = _TOWERS.get(vision.get("model_type"), (("",), ""))
+    return str(vision.get("hidden_act", activations[0]))
+
+
 def write_mmproj(
-    path: Path, config: Mapping[str, Any], image: ImageSpec, weights: Weights, name: str, progress: Progress
+    path: Path,
+    config: Mapping[str, Any],
+    image: ImageSpec,
+    weights: Weights,
+    name: str,
+    progress: Progress,
+    packing: Packing = "f16",
 ) -> None:
-    """Write the mmproj: matrices F16, norms, biases, class and position embeddings F32."""
-    placed = _placed(config, weights)
-    check_complete(weights, placed, (VISION, PROJECTOR), _LEFT_OUT)
-    write_gguf(path, "clip", lambda writer: _describe(writer, config, image, weights, name), placed, weights, progress)
+    """Write the mmproj: matrices as ``packing`` says, norms, biases, class and position embeddings in F32."""
+    placed = _placed(config, weights, packing)
+    check_complete(weights, placed, (VISION, PROJECTOR), _left_out(weights))
+
+    def describe(writer: GGUFWriter) -> None:
+        _describe(writer, config, image, weights, name, packing)
+
+    write_gguf(path, "clip", describe, placed, weights, progress)
 
 
-def _describe(writer: GGUFWriter, config: Mapping[str, Any], image: ImageSpec, weights: Weights, name: str) -> None:
+def _left_out(weights: Weights) -> tuple[str, ...]:
+    """What LLaVA has no use for: the norm after the last layer, and SigLIP's pooling head."""
+    return tuple(weights.names(f"{VISION}post_layernorm.") + weights.names(f"{VISION}head."))
+
+
+def _describe(
+    writer: GGUFWriter, config: Mapping[str, Any], image: ImageSpec, weights: Weights, name: str, packing: Packing
+) -> None:
     from gguf import LlamaFileType
 
     vision = config["vision_config"]
     writer.add_type("mmproj")
     writer.add_name(name)
-    writer.add_file_type(LlamaFileType.MOSTLY_F16)
+    writer.add_file_type(LlamaFileType.ALL_F32 if packing == "f32" else LlamaFileType[f"MOSTLY_{packing.upper()}"])
     writer.add_clip_has_vision_encoder(True)
     writer.add_clip_projector_type("mlp")
-    # Neither use_gelu nor use_silu means quick-GELU, the activation of OpenAI's CLIP.
-    writer.add_vision_use_gelu(vision.get("hidden_act", "quick_gelu") == "gelu")
+    # Neither use_gelu nor use_silu means quick-GELU, the activation of OpenAI's CLIP; use_gelu is its tanh form.
+    writer.add_vision_use_gelu(_activation(vision) != "quick_gelu")
     writer.add_vision_image_size(image.size)
     writer.add_vision_patch_size(image.patch)
     writer.add_vision_embedding_length(vision["hidden_size"])
     writer.add_vision_feed_forward_length(vision["intermediate_size"])
     writer.add_vision_block_count(vision["num_hidden_layers"])
-    writer.add_vision_projection_dim(weights.shape("model.multi_modal_projector.linear_2.weight")[0])
+    writer.add_vision_projection_dim(weights.shape(f"{PROJECTOR}linear_2.weight")[0])
     writer.add_vision_head_count(vision["num_attention_heads"])
-    writer.add_vision_attention_layernorm_eps(vision.get("layer_norm_eps", 1e-5))
+    eps = 1e-6 if vision["model_type"] == "siglip_vision_model" else 1e-5
+    writer.add_vision_attention_layernorm_eps(vision.get("layer_norm_eps", eps))
     writer.add_vision_image_mean(list(image.mean))
     writer.add_vision_image_std(list(image.std))
     writer.add_array("clip.vision.feature_layer", [feature_layer(config)])
 
 
-def _placed(config: Mapping[str, Any], weights: Weights) -> list[Placed]:
-    from gguf import GGMLQuantizationType
+def _placed(config: Mapping[str, Any], weights: Weights, packing: Packing) -> list[Placed]:
+    from gguf import GGMLQuantizationType as Type
 
-    f16, f32 = GGMLQuantizationType.F16, GGMLQuantizationType.F32
+    wanted, f32 = Type[packing.upper()], Type.F32
+    # llama.cpp unrolls the picture into the type of the patch embedding, and can do so in F32 and F16.
+    unrolled = f32 if packing == "f32" else Type.F16
     vision = config["vision_config"]
     wide, inner, patch = vision["hidden_size"], vision["intermediate_size"], vision["patch_size"]
-    positions = (vision["image_size"] // patch) ** 2 + 1
+    classed = vision["model_type"] == "clip_vision_model"
+    positions = (vision["image_size"] // patch) ** 2 + classed
     text = config["text_config"]["hidden_size"]
+    patches = f"{VISION}embeddings.patch_embedding"
     found = [
-        Placed("v.class_embd", "model.vision_tower.embeddings.class_embedding", (wide,), f32),
-        Placed(
-            "v.patch_embd.weight", "model.vision_tower.embeddings.patch_embedding.weight", (wide, 3, patch, patch), f16
-        ),
-        Placed(
-            "v.position_embd.weight", "model.vision_tower.embeddings.position_embedding.weight", (positions, wide), f32
-        ),
-        *_pair("v.pre_ln", "model.vision_tower.pre_layrnorm", (wide,), f16),
+        Placed("v.patch_embd.weight", f"{patches}.weight", (wide, 3, patch, patch), unrolled),
+        Placed("v.position_embd.weight", f"{VISION}embeddings.position_embedding.weight", (positions, wide), f32),
     ]
+    if classed:
+        found.append(Placed("v.class_embd", f"{VISION}embeddings.class_embedding", (wide,), f32))
+        found += _pair("v.pre_ln", f"{VISION}pre_layrnorm", (wide,), wanted)
+    else:
+        found.append(Placed("v.patch_embd.bias", f"{patches}.bias", (wide,), f32))
+    wider = {"ffn_up": (inner, wide), "ffn_down": (wide, inner)}
     for layer in range(vision["num_hidden_layers"]):
         for theirs, ours in _LAYER.items():
-            shape = (
-                (wide,)
-                if "norm" in theirs
-                else {"ffn_up": (inner, wide), "ffn_down": (wide, inner)}.get(ours, (wide, wide))
-            )
-            found += _pair(f"v.blk.{layer}.{ours}", f"model.vision_tower.encoder.layers.{layer}.{theirs}", shape, f16)
-    for number, (ours, shape) in {"linear_1": ("mm.0", (text, wide)), "linear_2": ("mm.2", (text, text))}.items():
-        bias = f"model.multi_modal_projector.{number}.bias" in weights
-        found += _pair(ours, f"model.multi_modal_projector.{number}", shape, f16)[: 2 if bias else 1]
-    return found
+            shape = (wide,) if "norm" in theirs else wider.get(ours, (wide, wide))
+            found += _pair(f"v.blk.{layer}.{ours}", f"{VISION}encoder.layers.{layer}.{theirs}", shape, wanted)
+    found += _pair("mm.0", f"{PROJECTOR}linear_1", (text, wide), wanted)
+    return found + _pair("mm.2", f"{PROJECTOR}linear_2", (text, text), wanted)
 
 
 def _pair(name: str, source: str, shape: tuple[int, ...], wanted: GGMLQuantizationType) -> list[Placed]:
-    """A module's weight and bias."""
+    """A module's weight and bias. A matrix whose rows do not fill the wanted type's blocks stays F16."""
     from gguf import GGMLQuantizationType
 
-    f32 = GGMLQuantizationType.F32
     return [
-        Placed(f"{name}.weight", f"{source}.weight", shape, weight_type(shape, wanted, f32)),
-        Placed(f"{name}.bias", f"{source}.bias", shape[:1], f32),
+        Placed(f"{name}.weight", f"{source}.weight", shape, weight_type(shape, wanted, GGMLQuantizationType.F16)),
+        Placed(f"{name}.bias", f"{source}.bias", shape[:1], GGMLQuantizationType.F32),
     ]

@@ -13,6 +13,7 @@ from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import Bundle, describe_file, new_folder
 from edgereverie.errors import ExportError
 from edgereverie.export.base import Case, Job, Profile, Progress, find_target, resolved_settings, silent
+from edgereverie.export.prompt import write_prompt
 from edgereverie.export.weights import Weights
 
 _VERSIONED = (
@@ -51,6 +52,7 @@ def export_bundle(
     try:
         with new_folder(out, replace=force) as beside:
             files = target.write(Job(folder, Weights(folder), profile, beside, prompts, progress))
+            files |= write_prompt(beside, folder.chat)
             progress("checking", 0.9)
             bundle = Bundle(
                 folder=beside,

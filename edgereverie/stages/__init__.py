@@ -5,6 +5,7 @@ parsing and printing.
 """
 
 from edgereverie.stages._console import bytes_passing, console
+from edgereverie.stages.adapters import export_adapter
 from edgereverie.stages.backbones import model_folder, models, open_model, upcycle
 from edgereverie.stages.benching import bench_train
 from edgereverie.stages.curating import (
@@ -39,6 +40,7 @@ __all__ = [
     "evaluate",
     "exhibits",
     "export",
+    "export_adapter",
     "generate",
     "generate_by_rules",
     "get_data",

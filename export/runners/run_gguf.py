@@ -18,39 +18,6 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 MAX_TOKENS = 128
-# By the bundle's chat format: how a picture and a question are written, and what ends an answer.
-CHATS = {
-    "phi3": ("<s><|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n", ("<|end|>", "<|endoftext|>")),
-    "phi3_instruct": (
-        "<s><|system|>\nYou are a helpful AI assistant.<|end|>\n<|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n",
-        ("<|end|>", "<|endoftext|>"),
-    ),
-    "vicuna_v1": (
-        "<s>A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
-        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
-        ("</s>",),
-    ),
-    "chatml": (
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\n{question}<|im_end|>\n"
-        "<|im_start|>assistant\n",
-        ("<|im_end|>", "<|endoftext|>"),
-    ),
-    "stablelm": (
-        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
-        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
-        ("<|endoftext|>",),
-    ),
-    "phi": (
-        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
-        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
-        ("<|endoftext|>",),
-    ),
-    "qwen": (
-        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
-        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
-        ("<|endoftext|>",),
-    ),
-}
 
 
 def read_image(path, spec):
@@ -66,6 +33,15 @@ def read_image(path, spec):
         picture = picture.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
     values = (np.asarray(picture, np.float32) / 255 - np.float32(spec["mean"])) / np.float32(spec["std"])
     return values.transpose(2, 0, 1)[None]
+
+
+def tokenize(tokenizer, prompt, question):
+    """Ids before and after the picture. Its marker is one token, or unknown to the tokenizer: then each side is a text."""
+    text, marker = prompt["before"] + question + prompt["after"], tokenizer.token_to_id(prompt["image"])
+    if marker is None:
+        return [tokenizer.encode(side, add_special_tokens=False).ids for side in text.split(prompt["image"], 1)]
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    return ids[: ids.index(marker)], ids[ids.index(marker) + 1 :]
 
 
 def feed(context, start, ids=None, rows=None):
@@ -91,21 +67,19 @@ def main(folder, image, question):
     bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     path = {role: str(folder / entry["path"]) for role, entry in bundle["files"].items()}
     tokenizer = Tokenizer.from_file(path["tokenizer"])
-    prompt, ends = CHATS[bundle["chat"]]
-    ids = tokenizer.encode(prompt.replace("{question}", question), add_special_tokens=False).ids
-    features = ort.InferenceSession(path["vision"]).run(None, {"pixel_values": read_image(image, bundle["image"])})[0][
-        0
-    ]
-    at = ids.index(tokenizer.token_to_id("<image>"))
+    prompt = json.loads(Path(path["prompt"]).read_text(encoding="utf-8"))
+    before, after = tokenize(tokenizer, prompt, question)
+    pixels = read_image(image, bundle["image"])
+    features = ort.InferenceSession(path["vision"]).run(None, {"pixel_values": pixels})[0][0]
 
     model = llama.llama_model_load_from_file(path["model"].encode(), llama.llama_model_default_params())
     settings = llama.llama_context_default_params()
-    settings.n_ctx = min(bundle["context"], len(ids) + len(features) + MAX_TOKENS)
+    settings.n_ctx = min(bundle["context"], len(before) + len(features) + len(after) + MAX_TOKENS)
     settings.n_batch = settings.n_ubatch = settings.n_ctx
     context = llama.llama_init_from_model(model, settings)
-    length = feed(context, feed(context, feed(context, 0, ids[:at]), rows=features), ids[at + 1 :])
+    length = feed(context, feed(context, feed(context, 0, before), rows=features), after)
 
-    stops, answer = {tokenizer.token_to_id(text) for text in ends}, []
+    stops, answer = {tokenizer.token_to_id(text) for text in prompt["stops"]}, []
     while len(answer) < MAX_TOKENS and length < settings.n_ctx:
         logits = np.ctypeslib.as_array(llama.llama_get_logits_ith(context, -1), (tokenizer.get_vocab_size(),))
         token = int(logits.argmax())

@@ -15,24 +15,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 MAX_TOKENS = 128
-# By the bundle's chat format: how a picture and a question are written, and what ends an answer.
-CHATS = {
-    "phi3": ("<s><|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n", ("<|end|>", "<|endoftext|>")),
-    "phi3_instruct": (
-        "<s><|system|>\nYou are a helpful AI assistant.<|end|>\n<|user|>\n<image>\n{question}<|end|>\n<|assistant|>\n",
-        ("<|end|>", "<|endoftext|>"),
-    ),
-    "vicuna_v1": (
-        "<s>A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
-        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
-        ("</s>",),
-    ),
-    "chatml": (
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\n{question}<|im_end|>\n"
-        "<|im_start|>assistant\n",
-        ("<|im_end|>", "<|endoftext|>"),
-    ),
-}
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 def read_image(path, spec):
@@ -50,38 +33,45 @@ def read_image(path, spec):
     return values.transpose(2, 0, 1)[None]
 
 
+def tokenize(tokenizer, prompt, question):
+    """Ids before and after the picture. Its marker is one token, or unknown to the tokenizer: then each side is a text."""
+    text, marker = prompt["before"] + question + prompt["after"], tokenizer.token_to_id(prompt["image"])
+    if marker is None:
+        return [tokenizer.encode(side, add_special_tokens=False).ids for side in text.split(prompt["image"], 1)]
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    return ids[: ids.index(marker)], ids[ids.index(marker) + 1 :]
+
+
 def main(folder, image, question):
     bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     path = {role: str(folder / entry["path"]) for role, entry in bundle["files"].items()}
     tokenizer = Tokenizer.from_file(path["tokenizer"])
-    config = json.loads(Path(path["config"]).read_text(encoding="utf-8"))
+    prompt = json.loads(Path(path["prompt"]).read_text(encoding="utf-8"))
     vision, embed, decoder = (ort.InferenceSession(path[role]) for role in ("vision", "embed", "decoder"))
 
-    prompt, ends = CHATS[bundle["chat"]]
-    ids = tokenizer.encode(prompt.replace("{question}", question), add_special_tokens=False).ids
-    pixels = read_image(image, bundle["image"])
-    if vision.get_inputs()[0].type == "tensor(float16)":
-        pixels = pixels.astype(np.float16)
+    before, after = tokenize(tokenizer, prompt, question)
+    pixels = read_image(image, bundle["image"]).astype(TYPES[vision.get_inputs()[0].type])
     features = vision.run(None, {"pixel_values": pixels})[0][0]
-    at = ids.index(config["image_token_index"])
-    ids[at : at + 1] = [config["image_token_index"]] * len(features)
-    embeds = embed.run(None, {"input_ids": np.array([ids], np.int64)})[0]
-    embeds[0, at : at + len(features)] = features
+    # Any id holds the picture's place: its embedding is replaced.
+    ids = np.array([before + [after[0]] * len(features) + after], np.int64)
+    embeds = embed.run(None, {"input_ids": ids})[0]
+    embeds[0, len(before) : len(before) + len(features)] = features
 
-    stops = {tokenizer.token_to_id(text) for text in ends}
-    takes = {i.name: i for i in decoder.get_inputs()}
-    dtype = np.float16 if takes["inputs_embeds"].type == "tensor(float16)" else np.float32
-    past = {n: np.zeros((1, i.shape[1], 0, i.shape[3]), dtype) for n, i in takes.items() if n.startswith("past")}
+    stops = {tokenizer.token_to_id(text) for text in prompt["stops"]}
+    inputs = {i.name: i for i in decoder.get_inputs()}  # with a shared cache there are no position_ids
+    real = TYPES[inputs["inputs_embeds"].type]
+    past = {
+        n: np.zeros((1, i.shape[1], 0, i.shape[3]), TYPES[i.type]) for n, i in inputs.items() if n.startswith("past")
+    }
     answer, fed = [], 0
-    for _ in range(MAX_TOKENS):
+    while len(answer) < MAX_TOKENS and fed + embeds.shape[1] <= bundle["context"]:
         count = embeds.shape[1]
         feeds = {
-            "inputs_embeds": embeds,
+            "inputs_embeds": embeds.astype(real),
             "attention_mask": np.ones((1, fed + count), np.int64),
             "position_ids": np.arange(fed, fed + count)[None],
         }
-        feeds = {name: value for name, value in feeds.items() if name in takes}
-        logits, *present = decoder.run(None, feeds | past)
+        logits, *present = decoder.run(None, {name: feeds[name] for name in feeds if name in inputs} | past)
         past, fed = dict(zip(past, present, strict=True)), fed + count
         token = int(logits[0, -1, : tokenizer.get_vocab_size()].argmax())
         if token in stops:

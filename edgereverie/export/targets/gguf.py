@@ -17,14 +17,17 @@ from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import write_text
 from edgereverie.errors import ExportError, MissingPackage
 from edgereverie.export.architectures.base import Architecture, Language, find_architecture
-from edgereverie.export.base import Job, NoSettings, Profile
+from edgereverie.export.base import Job, Profile
 from edgereverie.export.graphs import load_vision, vision_features, write_vision
-from edgereverie.export.language import folder_vocabulary, language_name, write_language
-from edgereverie.export.mmproj import check_mmproj, write_mmproj
+from edgereverie.export.importance import is_due, measure_importance, write_importance
+from edgereverie.export.language import folder_vocabulary, language_linears, language_name, write_language
+from edgereverie.export.mmproj import Packing, check_mmproj, write_mmproj
+from edgereverie.export.ollama import write_modelfile
 from edgereverie.export.probe import draw_probe, write_probe
-from edgereverie.export.quantise import open_llama, quantise
+from edgereverie.export.quantise import NEED_IMPORTANCE, open_llama, quantise
 from edgereverie.export.tokenization import compare_ids
 from edgereverie.image import prepare
+from edgereverie.strict_yaml import StrictModel
 
 _PACKED_HERE = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 _PACKED_BY_LLAMA = (
@@ -34,16 +37,30 @@ _PACKED_BY_LLAMA = (
 _K_BLOCK = 256
 
 
+class GgufSettings(StrictModel):
+    """importance: quantize by what the inputs weigh in the tuning domain, where llama.cpp packs; by default where bits are few.
+    mmproj: how the vision file's matrices are packed.
+    """
+
+    importance: bool | None = None
+    mmproj: Packing = "f16"
+
+
 class GgufTarget:
     """``model.gguf``, ``mmproj.gguf``, ``vision.onnx``, ``tokenizer.json`` and the probe."""
 
     name = "gguf"
     quantizations = (*_PACKED_HERE, *_PACKED_BY_LLAMA)
-    settings = NoSettings
+    settings = GgufSettings
     packages = ("gguf", "torch", "transformers", "onnx", "onnxscript", "llama_cpp")
 
     def check(self, folder: ModelFolder, profile: Profile) -> None:
-        quantization = profile.quantization
+        quantization, settings = profile.quantization, self.settings(**profile.settings)
+        if quantization in NEED_IMPORTANCE and not is_due(quantization, settings.importance):
+            raise ExportError(
+                f"{quantization} cannot be chosen well without an importance matrix, and the profile switches it off.",
+                hint="Take importance: false out of the profile's settings, or quantize to Q3_K_M.",
+            )
         for package in self.packages:
             if find_spec(package) is None and (package != "llama_cpp" or quantization in _PACKED_BY_LLAMA):
                 raise MissingPackage(package.replace("llama_cpp", "llama-cpp-python"), "Exporting to GGUF", "export")
@@ -55,13 +72,14 @@ class GgufTarget:
     def write(self, job: Job) -> dict[str, str]:
         folder, out, progress = job.folder, job.out, job.progress
         architecture, model = find_architecture(folder)
-        _write_model(job)
+        settings, vocabulary = self.settings(**job.profile.settings), folder_vocabulary(folder)
+        files = {"vision": "vision.onnx", "tokenizer": "tokenizer.json"} | _write_model(job, settings)
         weights = job.weights.changed(architecture.changes(model))
-        files = {"model": "model.gguf", "vision": "vision.onnx", "tokenizer": "tokenizer.json"}
         if mmproj_fault(folder) is None:
-            name = language_name(folder, folder_vocabulary(folder))
-            write_mmproj(out / "mmproj.gguf", folder.config, folder.image, weights, name, progress)
-            files["mmproj"] = "mmproj.gguf"
+            name = language_name(folder, vocabulary)
+            write_mmproj(out / "mmproj.gguf", folder.config, folder.image, weights, name, progress, settings.mmproj)
+            files |= {"mmproj": "mmproj.gguf"}
+            files |= write_modelfile(out, folder.chat, context=folder.context, begins=vocabulary.begins)
         progress("writing vision.onnx", 0.0)
         tower = load_vision(folder, weights)
         write_vision(tower, folder.image, out / "vision.onnx")
@@ -89,18 +107,27 @@ def mmproj_fault(folder: ModelFolder) -> str | None:
     return None
 
 
-def _write_model(job: Job) -> None:
+def _write_model(job: Job, settings: GgufSettings) -> dict[str, str]:
+    """The language model, and the importance matrix where it was quantized by one; by role."""
     quantization, final = job.profile.quantization, job.out / "model.gguf"
+    files = {"model": final.name}
     if quantization in _PACKED_HERE:
         write_language(final, job.folder, job.weights, quantization, job.progress)
-        return
+        return files
     # bfloat16 weights are kept as they are; what llama.cpp packs is then rounded once.
     kept = "BF16" if job.folder.dtype() == "bfloat16" else "F16"
     whole = job.out / f".model-{kept.lower()}.gguf"
     write_language(whole, job.folder, job.weights, kept, job.progress)
+    importance = None
+    if is_due(quantization, settings.importance):
+        linears = language_linears(job.folder, job.weights)
+        importance = measure_importance(job.folder, linears, job.prompts(), job.progress)
+        write_importance(job.out / "importance.gguf", importance, "the tuning domain's conversations, with pictures")
+        files["importance"] = "importance.gguf"
     job.progress(f"quantizing to {quantization}", 0.5)
-    quantise(whole, final, quantization)
+    quantise(whole, final, quantization, importance=importance and importance.means())
     whole.unlink()
+    return files
 
 
 def _check_blocks(model: Language, quantization: str) -> None:

@@ -1,8 +1,9 @@
 """llama.cpp: runs GGUF bundles through its low-level binding, with many token streams in one cache.
 
-Image features come from the bundle's ONNX vision encoder and enter as embeddings. llama.cpp's own encoder (mtmd) is not
-used: for a CLIP tower in LLaVA it feeds the class token as a patch and shifts every position by one
-(ggml-org/llama.cpp#25814), which no GGUF content can undo.
+Image features come from the bundle's ONNX vision encoder and enter as embeddings. llama.cpp's own encoder (mtmd) is used
+only where onnxruntime is missing, and only after it has encoded the bundle's probe rightly: for a CLIP tower in LLaVA
+released versions feed the class token as a patch and shift every position by one (ggml-org/llama.cpp#25814), which no GGUF
+content can undo.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,9 +25,13 @@ from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError
 from edgereverie.runtime.engine import CacheFull, check_feed, require_packages
 
+if TYPE_CHECKING:
+    from edgereverie.runtime.backends import _onnx
+    from edgereverie.runtime.mtmd import MtmdEncoder
+
 _STREAMS = 16
 _BATCH = 512  # tokens per call: bounds the memory for logits, which is batch * vocabulary floats
-_ERROR = 3  # ggml_log_level
+_ERROR = 4  # ggml_log_level
 _NO_ROOM = 1  # llama_decode's return value when the cache has no free cells
 
 _log = logging.getLogger(__name__)
@@ -66,12 +72,28 @@ class LlamaEngine:
         try:
             self.vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(self._model))
             self.width = lib.llama_model_n_embd_inp(self._model)
-            self._vision = _onnx.VisionEncoder(bundle, self.width)
+            self._vision = self._open_vision(bundle)
             self._open_context(precise, _onnx.threads())
         except BaseException:
             self.close()
             raise
         self._free = list(range(_STREAMS - 1, -1, -1))
+
+    def _open_vision(self, bundle: Bundle) -> _onnx.VisionEncoder | MtmdEncoder:
+        from edgereverie.runtime.backends import _onnx
+        from edgereverie.runtime.mtmd import MtmdEncoder, run_probe
+
+        if find_spec("onnxruntime") is not None:
+            return _onnx.VisionEncoder(bundle, self.width)
+        encoder = MtmdEncoder(bundle.file("mmproj"), bundle.image, self._model, threads=_onnx.threads())
+        self._owned.append((MtmdEncoder.close, encoder))
+        if not (found := run_probe(bundle, encoder)).passed:
+            raise BackendError(
+                f"{bundle.folder}: onnxruntime is not installed, and the installed llama.cpp {found.told()} "
+                "when it is given the bundle's probe picture.",
+                hint="pip install 'edgereverie[gguf]', or pip install onnxruntime: it encodes pictures for llama.cpp.",
+            )
+        return encoder
 
     def _open_context(self, precise: bool, threads: int) -> None:
         lib, settings = self._lib, self._lib.llama_context_default_params()
@@ -266,7 +288,7 @@ def _reason() -> str:
 class LlamaBackend:
     name: str = "llamacpp"
     targets: tuple[str, ...] = ("gguf",)
-    packages: tuple[str, ...] = ("llama_cpp", "onnxruntime")
+    packages: tuple[str, ...] = ("llama_cpp",)
     extra: str = "gguf"
 
     def load(self, path: Path, *, precise: bool = False) -> LlamaEngine:

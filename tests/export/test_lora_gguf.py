@@ -1,0 +1,263 @@
+"""Base and adapter, added in llama.cpp, say what base and adapter, merged in torch, say."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgereverie.backbones.base import ModelFolder
+from edgereverie.errors import ExportError
+from edgereverie.export.base import ParityBound, Profile
+from edgereverie.export.lora_gguf import Pair, Slot, _stacked, neighbours, slots_of, write_lora_gguf
+from edgereverie.export.write import export_bundle
+
+torch = pytest.importorskip("torch")
+peft = pytest.importorskip("peft")
+llama = pytest.importorskip("llama_cpp")
+# peft asks for an attribute that transformers 5.23 renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+LINEARS = r"model\.language_model\..*\.(qkv_proj|o_proj|gate_up_proj|down_proj)"
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Any]]:
+    """A PEFT adapter of random matrices, saved: (its folder, the base with it, switched on)."""
+
+    def make(target: str = LINEARS, **settings: Any) -> tuple[Path, Any]:
+        torch.manual_seed(7)
+        config = peft.LoraConfig(**({"r": 4, "lora_alpha": 6, "target_modules": target} | settings))
+        model = peft.get_peft_model(tiny.load(), config).eval()
+        for name, parameter in model.named_parameters():
+            if ".lora_" in name:
+                torch.nn.init.normal_(parameter, std=0.08)
+        folder = tmp_path_factory.mktemp("adapters") / "adapter"
+        model.save_pretrained(folder)
+        return folder, model
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def base(tiny: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    profile = Profile(name="test", target="gguf", quantization="F32", description="", parity=ParityBound(min_top1=0.0))
+    return export_bundle(tiny, profile, tmp_path_factory.mktemp("base") / "f32", made_from={}).file("model")
+
+
+def logits_with(engine: Any, lora: Path, ids: list[int], features: np.ndarray | None) -> np.ndarray:
+    """The engine's logits with the adapter added to each context that it opens, by llama.cpp's own calls."""
+    added = llama.llama_adapter_lora_init(engine.model, str(lora).encode())
+    assert added
+    init = llama.llama_init_from_model
+
+    def opened(model: Any, params: Any) -> Any:
+        context = init(model, params)
+        # A bare pointer, as the C function takes an array of them.
+        pointers = (ctypes.c_void_p * 1)(ctypes.cast(added, ctypes.c_void_p).value)
+        scales = (ctypes.c_float * 1)(1.0)
+        kind = llama.llama_adapter_lora_p_ctypes
+        array = ctypes.cast(pointers, ctypes.POINTER(kind))
+        assert llama.llama_set_adapters_lora(context, array, 1, scales) == 0
+        return context
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(llama, "llama_init_from_model", opened)
+    try:
+        return engine.open().feed(ids, features, logits="all")
+    finally:
+        patch.undo()
+        llama.llama_adapter_lora_free(added)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"use_rslora": True},
+        {"rank_pattern": {"o_proj": 2}, "alpha_pattern": {"layers.1.mlp.down_proj": 20}},
+    ],
+    ids=["plain", "rslora", "patterns"],
+)
+def test_added_in_llama_cpp_equals_merged_in_torch(adapter, base, tiny, run_gguf, reference, cases, tmp_path, settings):
+    folder, model = adapter(**settings)
+    path = write_lora_gguf(folder, tiny, tmp_path / "adapter.gguf")
+    engine = run_gguf(base)
+    largest, effect = 0.0, 0.0
+    for ids, pixels in cases[:4]:
+        features = None if pixels is None else reference.encode(pixels)
+        pictures = {} if pixels is None else {"pixel_values": torch.from_numpy(pixels)[None]}
+        with torch.no_grad():
+            expected = model(input_ids=torch.tensor([ids]), **pictures).logits[0].numpy()
+        largest = max(largest, float(np.abs(logits_with(engine, path, ids, features) - expected).max()))
+        effect = max(effect, float(np.abs(reference.forward(ids, pixels) - expected).max()))
+    engine.close()
+    assert effect > 0.5  # the adapter does something
+    assert largest < 3e-4  # another order of 32-bit sums
+
+
+def test_the_file_is_what_llama_cpps_converter_writes(adapter, tiny, tmp_path):
+    """Keys of convert_lora_to_gguf.py's set_type and set_gguf_parameters; ne of lora_a (in, rank), of lora_b (rank, out)."""
+    from gguf import GGUFReader
+    from safetensors.numpy import load_file
+
+    folder, _ = adapter()
+    reader = GGUFReader(write_lora_gguf(folder, tiny, tmp_path / "adapter.gguf"))
+    fields = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+    assert fields == {"general.architecture": "phi3", "general.type": "adapter", "general.name": "adapter",
+                      "adapter.type": "lora", "adapter.lora.alpha": 6.0}  # fmt: skip
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    assert len(tensors) == 4 * 4 * 2
+    assert tensors["blk.2.ffn_up.weight.lora_a"].shape.tolist() == [256, 4]
+    assert tensors["blk.2.ffn_up.weight.lora_b"].shape.tolist() == [4, 1024]
+    stored = load_file(folder / "adapter_model.safetensors")
+    name = "base_model.model.model.language_model.layers.2.mlp.gate_up_proj.lora_B.weight"
+    assert np.array_equal(tensors["blk.2.ffn_up.weight.lora_b"].data, stored[name])
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_llamas_queries_and_keys_change_places(tiny):
+    """llama.cpp's converter permutes W and thereby B: permute(W + B A) = permute(W) + permute(B) A. By hand for 2 heads of 4:
+    rows 0 1 2 3 of a head become 0 2 1 3.
+    """
+    from dataclasses import replace
+
+    torch.manual_seed(0)
+    w, a, b = torch.randn(8, 6), torch.randn(2, 6), torch.randn(8, 2)
+    assert torch.equal(neighbours(w, heads=2), w[[0, 2, 1, 3, 4, 6, 5, 7]])
+    torch.testing.assert_close(neighbours(w, 2) + neighbours(b, 2) @ a, neighbours(w + b @ a, 2))
+    text = dict(tiny.config["text_config"]) | {
+        "model_type": "llama",
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    config = dict(tiny.config) | {"text_config": text}
+    arch, slots = slots_of(replace(tiny, described=replace(tiny.described, config=config)))
+    parts = {slot.name: slot.parts for slot in slots}
+    ((_, of_keys),), ((_, of_queries),) = parts["blk.3.attn_k.weight"], parts["blk.3.attn_q.weight"]
+    assert torch.equal(of_keys(w), neighbours(w, 2)) and torch.equal(of_queries(w), neighbours(w, 4))
+    changed = {name for name, ((_, change),) in parts.items() if change}
+    assert arch == "llama" and changed == {f"blk.{n}.attn_{x}.weight" for n in range(4) for x in "qk"}
+    assert parts["blk.0.ffn_gate.weight"] == (("model.language_model.layers.0.mlp.gate_proj", None),)
+
+
+def test_stacked_experts_have_one_rank_and_scale():
+    """Expert 0 has rank 2 and scale 3, expert 1 none, expert 2 rank 1 and scale 5; alpha 4 over rank 2 is 2."""
+    torch.manual_seed(1)
+    first, third = Pair(torch.randn(2, 5), torch.randn(4, 2), 3.0), Pair(torch.randn(1, 5), torch.randn(4, 1), 5.0)
+    halved = Slot("x", tuple((name, lambda rows: rows[:3]) for name in ("e0", "e1", "e2")))
+    a, b = _stacked(halved, {"e0": first, "e2": third}, alpha=4.0)
+    assert a.shape == (3, 2, 5) and b.shape == (3, 3, 2)
+    products = 2.0 * b @ a
+    torch.testing.assert_close(products[0], 3 * (first.b @ first.a)[:3])
+    torch.testing.assert_close(products[2], 5 * (third.b @ third.a)[:3])
+    assert not products[1].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target": r"model\.vision_tower\..*\.q_proj"}, r"none of the base's GGUF, such as model\.vision_tower"),
+        ({"target": r"model\.multi_modal_projector\.linear_1"}, r"such as model\.multi_modal_projector\.linear_1"),
+        ({"use_dora": True}, "use_dora: True"),
+        ({"modules_to_save": ["linear_1"]}, r"modules_to_save: \['linear_1'\]"),
+        ({"bias": "lora_only"}, "bias: lora_only"),
+    ],
+)
+def test_what_llama_cpp_cannot_add_is_refused(adapter, tiny, tmp_path, settings, message):
+    folder, _ = adapter(**settings)
+    with pytest.raises(ExportError, match=message) as caught:
+        write_lora_gguf(folder, tiny, tmp_path / "x.gguf")
+    assert "export the whole model" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_and_foreign_adapters_are_refused(adapter, tiny, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    whole, _ = adapter()
+    tensors = load_file(whole / "adapter_model.safetensors")
+    settings = json.loads((whole / "adapter_config.json").read_text())
+    name = "base_model.model.model.language_model.layers.0.mlp.down_proj.lora_A.weight"
+
+    def refuse(message: str, changed: dict[str, np.ndarray], **other: Any) -> None:
+        save_file(changed, tmp_path / "adapter_model.safetensors")
+        (tmp_path / "adapter_config.json").write_text(json.dumps(settings | other))
+        with pytest.raises(ExportError, match=message):
+            write_lora_gguf(tmp_path, tiny, tmp_path / "x.gguf")
+        assert not (tmp_path / "x.gguf").exists()
+
+    refuse("do not belong together", {key: value for key, value in tensors.items() if key != name})
+    refuse("holds NaN", tensors | {name: np.full_like(tensors[name], np.nan)})
+    refuse(r"made for model\.language_model\.layers\.0\.mlp\.down_proj of shape \(256, 100\)",
+           tensors | {name: tensors[name][:, :100].copy()})  # fmt: skip
+    refuse("no half of a linear's adapter", tensors | {"base_model.model.lm_head.weight": tensors[name]})
+    refuse("peft_type is 'IA3'", tensors, peft_type="IA3")
+    refuse("the adapter is empty", {})
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ExportError, match="cannot be read"):
+        write_lora_gguf(tmp_path, tiny, tmp_path / "x.gguf")
+    with pytest.raises(ExportError, match="not an adapter"):
+        write_lora_gguf(tmp_path / "none", tiny, tmp_path / "x.gguf")
+    moe = copy.copy(tiny.described)
+    object.__setattr__(moe, "config", dict(tiny.config) | {"moe": {"moe_layers_idx": [0]}})
+    with pytest.raises(ExportError, match="'phi3' with experts"):
+        slots_of(ModelFolder(tiny.path, tiny.layout, tiny.backbone, moe))
+
+
+def test_the_command_writes_it_beside_the_adapter(tuned_run, tmp_path):
+    from gguf import GGUFReader
+    from typer.testing import CliRunner
+
+    from edgereverie.cli.app import app
+
+    run = CliRunner().invoke
+    command = ["export", str(tuned_run), "--lora-gguf", "--out", str(tmp_path / "out")]
+    assert run(app, command).exit_code == 0
+    written = tmp_path / "out" / "tuned-lora.gguf"
+    assert len(GGUFReader(written).tensors) == 4 * 4 * 2
+    before = written.read_bytes()
+    assert run(app, command).exit_code != 0  # not replaced unasked
+    assert run(app, [*command, "--force"]).exit_code == 0 and written.read_bytes() == before
+
+
+def test_llama_cpps_converter_writes_the_same_tensors(adapter, tiny, tmp_path):
+    """An outside witness: set EDGEREVERIE_LLAMA_CPP to vendor/llama.cpp of llama-cpp-python's source archive.
+
+    It reads text models only, so the language model's names lose what LLaVA puts before them.
+    """
+    import os
+    import subprocess
+    import sys
+
+    from gguf import GGUFReader
+    from safetensors.numpy import load_file, save_file
+
+    checkout = os.environ.get("EDGEREVERIE_LLAMA_CPP")
+    if not checkout:
+        pytest.skip("EDGEREVERIE_LLAMA_CPP names no llama.cpp")
+    folder, _ = adapter()
+    base, text_only = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir(), text_only.mkdir()
+    text = dict(tiny.config["text_config"]) | {"architectures": ["Phi3ForCausalLM"]}
+    (base / "config.json").write_text(json.dumps(text))
+    tensors = load_file(folder / "adapter_model.safetensors")
+    renamed = {name.replace("model.language_model.", "model."): values for name, values in tensors.items()}
+    save_file(renamed, text_only / "adapter_model.safetensors")
+    (text_only / "adapter_config.json").write_bytes((folder / "adapter_config.json").read_bytes())
+    command = [sys.executable, "convert_lora_to_gguf.py", "--base", str(base), "--outtype", "f32",
+               "--outfile", str(tmp_path / "theirs.gguf"), str(text_only)]  # fmt: skip
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    write_lora_gguf(folder, tiny, tmp_path / "ours.gguf")
+    ours, theirs = ({tensor.name: tensor for tensor in GGUFReader(tmp_path / f"{name}.gguf").tensors}
+                    for name in ("ours", "theirs"))  # fmt: skip
+    assert set(ours) == set(theirs)
+    for name, tensor in ours.items():
+        assert tensor.shape.tolist() == theirs[name].shape.tolist()
+        assert np.array_equal(tensor.data, theirs[name].data)
