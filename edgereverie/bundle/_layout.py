@@ -14,7 +14,7 @@ _PROBE = {"probe_image": ".png", "probe_features": ".safetensors"}
 # By target, the roles that its runtime cannot do without, with the ends of their names: onnxruntime takes a file for one of
 # its own format by its name alone.
 ROLES = {
-    "gguf": {"model": ".gguf", "mmproj": ".gguf", "vision": ".onnx", "tokenizer": ".json"} | _PROBE,
+    "gguf": {"model": ".gguf", "vision": ".onnx", "tokenizer": ".json"} | _PROBE,
     "onnx": {"vision": ".onnx", "embed": ".onnx", "decoder": ".onnx", "config": ".json", "tokenizer": ".json"} | _PROBE,
 }
 

@@ -20,14 +20,11 @@ from edgereverie.export.base import Case, Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgereverie.backbones.base import ModelFolder, Precision
+    from edgereverie.backbones.base import ModelFolder
 
 # By GGUF tensor name, the linears (by module path) whose inputs its matrices meet: one for a plain matrix, one per expert
 # for stacked ones. A linear may serve several tensors, as where one fused matrix becomes three.
 Linears = Mapping[str, Sequence[str]]
-_FULL_PRECISION = (
-    1_500_000_000  # weights; larger models are measured in bfloat16, which a mean of squares does not mind
-)
 
 
 def is_due(quantization: str, wish: bool | None) -> bool:
@@ -35,7 +32,7 @@ def is_due(quantization: str, wish: bool | None) -> bool:
 
     Measured on the tuned starter over three seeds (benchmarks/importance.py): at two bits CHAIR_i falls from 2.5 to 1.8 %; at
     three and four the scores are the same with and without, while some more top tokens are kept (1.0 and 0.6 percent). From
-    four bits on that does not pay for holding the whole model in memory.
+    four bits on that does not pay for running the whole model.
 
     >>> [is_due(name, None) for name in ("Q2_K", "IQ3_XXS", "Q3_K_M", "IQ4_XS", "Q4_K_M")]
     [True, True, True, False, False]
@@ -75,18 +72,15 @@ def measure_importance(
 ) -> Importance:
     """The importance of a model folder's linears over ``cases``.
 
-    Memory: the model once (32 bit up to 1.5 billion weights, else bfloat16), the activations of one case, and one vector
-    for each linear. Raises ExportError when there is nothing to measure on.
+    Memory: one layer of the model in 32 bit, the activations of one case, and one vector for each linear. Raises
+    ExportError when there is nothing to measure on.
     """
     if not any(pixels is not None for _, pixels in cases):
         raise ExportError(
             "An importance matrix needs conversations with pictures to be measured on; there are none.",
             hint="Export through `edgereverie export`, which draws them, or pass prompts.",
         )
-    weights = sum(int(np.prod(tensor.shape)) for tensor in folder.tensors().values())
-    precision: Precision = "fp32" if weights <= _FULL_PRECISION else "bf16"
-    model = folder.load(precision, on="cpu")
-    return collect(model, linears, cases, progress)
+    return collect(folder.load_widened(), linears, cases, progress)
 
 
 def collect(model: nn.Module, linears: Linears, cases: Sequence[Case], progress: Progress = silent) -> Importance:
@@ -102,11 +96,11 @@ def collect(model: nn.Module, linears: Linears, cases: Sequence[Case], progress:
         sums[path] = sums[path] + squares if path in sums else squares
         rows[path] = rows.get(path, 0) + len(seen)
 
-    dtype = next(model.parameters()).dtype
+    tower = next(model.model.vision_tower.parameters()).dtype
     with torch.no_grad(), _watched(model, {path for paths in linears.values() for path in paths}, note):
         for done, (ids, pixels) in enumerate(cases):
             progress("measuring importance", done / len(cases))
-            given = {} if pixels is None else {"pixel_values": torch.from_numpy(pixels)[None].to(dtype)}
+            given = {} if pixels is None else {"pixel_values": torch.from_numpy(pixels)[None].to(tower)}
             tokens = torch.tensor([list(ids)])
             model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False, **given)
     squares, counts = {}, {}

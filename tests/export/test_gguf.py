@@ -191,7 +191,7 @@ def test_what_llama_cpp_packs_keeps_most_top_tokens(quantization, top1, tiny, ru
     from edgereverie.export.targets.gguf import _write_model
     from edgereverie.export.weights import Weights
 
-    profile = F16.model_copy(update={"quantization": quantization})
+    profile = F16.model_copy(update={"quantization": quantization, "settings": {"importance": False}})
     _write_model(Job(tiny, Weights(tiny), profile, tmp_path, list, silent))
     assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
     parity = compare(reference, run_gguf(tmp_path / "model.gguf"), cases, ParityBound(min_top1=0.0))

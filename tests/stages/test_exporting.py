@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgereverie import stages
+from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BundleError, ExportError
 from edgereverie.recipe import Recipe
@@ -230,25 +231,9 @@ def test_widened_block_by_block_the_logits_are_the_same(
 
     whole = logits()
     widened: list[bool] = []
-    real = _reference.widen_by_layer
+    real = ModelFolder.load_widened
     monkeypatch.setattr(_reference, "available_bytes", lambda: 1)
-    monkeypatch.setattr(_reference, "widen_by_layer", lambda model: widened.append(True) or real(model))
+    monkeypatch.setattr(ModelFolder, "load_widened", lambda folder: widened.append(True) or real(folder))
     for one, other in zip(whole, logits(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert widened == [True]
-
-
-def test_widening_leaves_the_blocks_as_they_were(tiny_folder: Path) -> None:
-    import torch
-
-    model = stages.model_folder(str(tiny_folder)).load("bf16")
-    _reference.widen_by_layer(model)
-    inner = model.model.language_model
-    before = {name: weight.data_ptr() for name, weight in inner.layers.named_parameters()}
-    with torch.no_grad():
-        model(input_ids=torch.tensor([[1, 2, 3]]))
-        with pytest.raises(RuntimeError):
-            inner(inputs_embeds=torch.ones(1, 2, 7))
-    assert {name: weight.data_ptr() for name, weight in inner.layers.named_parameters()} == before
-    assert {weight.dtype for weight in inner.layers.parameters()} == {torch.bfloat16}
-    assert inner.norm.weight.dtype == model.lm_head.weight.dtype == torch.float32

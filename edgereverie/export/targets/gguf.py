@@ -73,7 +73,7 @@ class GgufTarget:
         folder, out, progress = job.folder, job.out, job.progress
         architecture, model = find_architecture(folder)
         settings, vocabulary = self.settings(**job.profile.settings), folder_vocabulary(folder)
-        files = {"vision": "vision.onnx", "tokenizer": "tokenizer.json"} | _write_model(job, settings)
+        files = {"vision": "vision.onnx", "tokenizer": "tokenizer.json"} | _write_model(job)
         weights = job.weights.changed(architecture.changes(model))
         if mmproj_fault(folder) is None:
             name = language_name(folder, vocabulary)
@@ -107,9 +107,10 @@ def mmproj_fault(folder: ModelFolder) -> str | None:
     return None
 
 
-def _write_model(job: Job, settings: GgufSettings) -> dict[str, str]:
+def _write_model(job: Job) -> dict[str, str]:
     """The language model, and the importance matrix where it was quantized by one; by role."""
-    quantization, final = job.profile.quantization, job.out / "model.gguf"
+    quantization, settings = job.profile.quantization, GgufSettings(**job.profile.settings)
+    final = job.out / "model.gguf"
     files = {"model": final.name}
     if quantization in _PACKED_HERE:
         write_language(final, job.folder, job.weights, quantization, job.progress)
