@@ -27,6 +27,21 @@ CHATS = {
         "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
         ("</s>",),
     ),
+    "stablelm": (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
+        ("<|endoftext|>",),
+    ),
+    "phi": (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
+        ("<|endoftext|>",),
+    ),
+    "qwen": (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\n{question} ASSISTANT:",
+        ("<|endoftext|>",),
+    ),
     "chatml": (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\n{question}<|im_end|>\n"
         "<|im_start|>assistant\n",
