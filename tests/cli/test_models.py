@@ -19,9 +19,8 @@ def test_every_model_is_told_on_lines_of_its_own(command: Callable[..., Any]) ->
     phi3 = told["MBZUAI/LLaVA-Phi-3-mini-4k-instruct"]
     assert re.search(r"tune [\d.]+ GB; run F16 [\d.]+, Q8_0 [\d.]+, Q4_K_M [\d.]+ GB; leaves as gguf, onnx", phi3)
     moe = told["LanguageBind/MoE-LLaVA-StableLM-1.6B-4e"]
-    assert (
-        "3.20 B parameters, 2.37 B of them for each token" in moe and "non-commercial" in moe and "leaves as -" in moe
-    )
+    assert "3.20 B parameters, 2.37 B of them for each token" in moe
+    assert "non-commercial" in moe and re.search(r"leaves as .*\bonnx", moe)
 
 
 def test_as_json_in_bytes(command: Callable[..., Any]) -> None:
