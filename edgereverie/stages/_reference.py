@@ -74,7 +74,7 @@ def _is_inside(model: nn.Module, inner: nn.Module) -> bool:
 
 
 def _weights(folder: ModelFolder) -> int:
-    from edgereverie.export.estimate import shapes_of
+    from edgereverie.export.shapes import shapes_of
 
     return shapes_of(folder).total
 
