@@ -13,7 +13,7 @@ from typing import Any
 
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.export.base import Profile
-from edgereverie.export.weights import PROJECTOR, TEXT, VISION
+from edgereverie.export.shapes import Shapes, used_layers
 
 # Bytes per weight of ggml's types: bytes of a block over the weights in it.
 _GGML = {
@@ -21,29 +21,9 @@ _GGML = {
     "Q4_K": 144 / 256, "Q4_1": 20 / 32, "Q4_0": 18 / 32, "IQ4_NL": 18 / 32, "IQ4_XS": 136 / 256, "Q3_K": 110 / 256,
     "IQ3_S": 110 / 256, "IQ3_XXS": 98 / 256, "Q2_K": 84 / 256, "IQ2_S": 82 / 256, "IQ2_XS": 74 / 256, "IQ2_XXS": 66 / 256,
 }  # fmt: skip
-# Bytes per weight of onnxruntime's blocks of 32: a 32-bit scale each.
-_ONNX = {"fp32": 4, "fp16": 2, "int8": 1 + 4 / 32, "int4": 0.5 + 4 / 32}
-
-
-@dataclass(frozen=True, slots=True)
-class Shapes:
-    """Weights by group. linears: (layer, what it is in the block, weights) of the language model's layers. vectors: norms
-    and biases of the language model, gates of experts. vision: the tower as far as it is used, with the projector; projected:
-    all of the tower. largest: weights of the largest tensor.
-    """
-
-    linears: tuple[tuple[int, str, int], ...]
-    layers: int
-    vectors: int
-    embedding: int
-    head: int
-    vision: int
-    projected: int
-    largest: int
-
-    @property
-    def total(self) -> int:
-        return sum(count for *_, count in self.linears) + self.vectors + self.embedding + self.head + self.projected
+# Bytes per weight of onnxruntime's blocks of 32: a 32-bit scale each and, at 4 bits, half a byte of zero point.
+_ONNX = {"fp32": 4, "fp16": 2, "int8": 1 + 4 / 32, "int4": 0.5 + 4.5 / 32}
+_PACKED_HERE = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")  # by numpy, without a 16-bit file before
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +40,6 @@ class Estimate:
     parts: Mapping[str, int] = field(default_factory=dict)
 
 
-def shapes_of(folder: ModelFolder) -> Shapes:
-    """The groups of a folder's tensors; headers are read, values are not."""
-    linears, vectors, vision, projected, largest = [], 0, 0, 0, 0
-    counts = {name: _product(stored.shape) for name, stored in folder.tensors().items()}
-    used = _used_layers(folder.config)
-    for name, stored in folder.tensors().items():
-        count = counts[name]
-        largest = max(largest, count)
-        if name.startswith((VISION, PROJECTOR)):
-            projected += count
-            vision += count if _is_used(name, used) else 0
-        elif name.startswith(f"{TEXT}layers."):
-            kind = _kind(name)
-            if len(stored.shape) < 2 or not kind:
-                vectors += count
-            else:
-                linears.append((int(name.removeprefix(f"{TEXT}layers.").partition(".")[0]), kind, count))
-        elif not name.startswith((f"{TEXT}embed_tokens.", "lm_head.")):
-            vectors += count
-    embedding = counts[f"{TEXT}embed_tokens.weight"]
-    layers = folder.config["text_config"]["num_hidden_layers"]
-    head = counts.get("lm_head.weight", 0)
-    return Shapes(tuple(linears), layers, vectors, embedding, head, vision, projected, largest)
-
-
 def estimate(
     folder: ModelFolder, profile: Profile, shapes: Shapes, *, rate: float, resident: int, available: int
 ) -> Estimate:
@@ -95,7 +50,7 @@ def estimate(
     """
     parts = (_gguf_parts if profile.target == "gguf" else _onnx_parts)(folder, profile, shapes)
     size = sum(parts.values())
-    packed = profile.target == "gguf" and profile.quantization not in ("F32", "F16", "BF16", "Q8_0", "Q4_0")
+    packed = profile.target == "gguf" and profile.quantization not in _PACKED_HERE
     temporary = _gguf_model(shapes, "F16") if packed else 0
     seen = int(profile.prompts * 0.75)
     tokens = seen * folder.image.tokens + profile.prompts * _PROMPT_TOKENS
@@ -124,8 +79,8 @@ def _gguf_parts(folder: ModelFolder, profile: Profile, shapes: Shapes) -> dict[s
     copied = _copied_experts(folder.config)
     return {
         "model": _gguf_model(shapes, profile.quantization, copied) + words + _NAMES * rows,
-        "mmproj": 2 * shapes.projected,
-        "vision": 4 * shapes.vision + _used_layers(folder.config) * _GRAPH,
+        "mmproj": int(_GGML[str(profile.settings.get("mmproj", "F16")).upper()] * shapes.projected),
+        "vision": 4 * shapes.vision + used_layers(folder.config) * _GRAPH,
         "tokenizer": _tokenizer_bytes(folder),
         "probe": _probe_bytes(folder),
     }
@@ -196,13 +151,20 @@ def _onnx_parts(folder: ModelFolder, profile: Profile, shapes: Shapes) -> dict[s
     head = _ONNX["int8" if quantization == "int4" else quantization] * (shapes.head or shapes.embedding)
     linears = sum(count for *_, count in shapes.linears)
     small = 2 if quantization == "fp16" else 4
+    tables = _rotary_bytes(folder, small) if profile.settings.get("cache") == "shared" else 0
     return {
-        "vision": outer * shapes.vision + _used_layers(folder.config) * _GRAPH,
+        "vision": outer * shapes.vision + used_layers(folder.config) * _GRAPH,
         "embed": outer * shapes.embedding,
-        "decoder": int(_ONNX[quantization] * linears + head + small * shapes.vectors) + shapes.layers * _GRAPH,
+        "decoder": int(_ONNX[quantization] * linears + head + small * shapes.vectors) + shapes.layers * _GRAPH + tables,
         "tokenizer": _tokenizer_bytes(folder),
         "probe": _probe_bytes(folder),
     }
+
+
+def _rotary_bytes(folder: ModelFolder, width: int) -> int:
+    """Cosines and sines of every position, which onnxruntime's attention over a shared cache takes as tables."""
+    text = folder.config["text_config"]
+    return folder.context * (text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]) * width
 
 
 def _copied_experts(config: Mapping[str, Any]) -> Callable[[int, str], int]:
@@ -252,36 +214,3 @@ def _seconds(profile: Profile, shapes: Shapes, tokens: int, rate: float) -> floa
     if profile.target == "onnx":
         seconds += traced + layer * shapes.layers
     return seconds + 2 * 2 * shapes.total * tokens / rate  # the model and the artefact
-
-
-def _used_layers(config: Mapping[str, Any]) -> int:
-    """How many of the tower's layers the features come through: from the end of a list of states, or counted from 0."""
-    layers = config["vision_config"]["num_hidden_layers"]
-    chosen = config.get("vision_feature_layer", -2)
-    chosen = [chosen] if isinstance(chosen, int) else chosen
-    return max(layer if layer >= 0 else layers + 1 + layer for layer in chosen)
-
-
-def _is_used(name: str, used: int) -> bool:
-    parts = name.removeprefix(VISION).split(".")
-    numbers = [int(part) for part in parts if part.isdecimal()] if name.startswith(VISION) else []
-    outer = any(part in ("post_layernorm", "head") for part in parts)
-    return not outer and (not numbers or "layers" not in parts or numbers[0] < used)
-
-
-def _kind(name: str) -> str:
-    """What a language model's weight is in its block; nothing for gates of experts and what is no matrix of a product."""
-    for kind, words in {
-        "v": ("qkv_proj", "v_proj"), "q": ("q_proj",), "k": ("k_proj",), "o": ("o_proj", "self_attn.dense"),
-        "down": ("down_proj", "fc2"), "up": ("gate_up_proj", "up_proj", "gate_proj", "fc1"),
-    }.items():  # fmt: skip
-        if any(f".{word}" in f".{name}" for word in words):
-            return kind
-    return ""
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count

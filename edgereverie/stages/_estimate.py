@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def estimates(folder: ModelFolder, profiles: Sequence[Profile]) -> list[Estimate]:
     """One for each profile, for this machine."""
-    from edgereverie.export.estimate import estimate, shapes_of
+    from edgereverie.export.estimate import estimate
+    from edgereverie.export.shapes import shapes_of
     from edgereverie.tuning.plan import this_machine
 
     shapes = shapes_of(folder)

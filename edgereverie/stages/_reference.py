@@ -29,7 +29,7 @@ def reference_engine(folder: ModelFolder) -> Iterator[Engine]:
 
 
 def _weights(folder: ModelFolder) -> int:
-    from edgereverie.export.estimate import shapes_of
+    from edgereverie.export.shapes import shapes_of
 
     return shapes_of(folder).total
 

@@ -13,7 +13,8 @@ from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import Bundle
 from edgereverie.errors import ExportError
 from edgereverie.export.base import load_profile
-from edgereverie.export.estimate import _GGML, Shapes, estimate, mixed, shapes_of
+from edgereverie.export.estimate import _GGML, _gguf_model, estimate, mixed
+from edgereverie.export.shapes import Shapes, shapes_of
 from edgereverie.export.write import export_bundle
 
 HERE = {"rate": 1e10, "resident": 0, "available": 1 << 40}
@@ -47,8 +48,6 @@ def test_the_mixes_of_llama_cpp(quantization: str, tiny: ModelFolder, bundles, t
     else:
         quantise.quantise(bundles("gguf-f16").file("model"), path, quantization)
     found = sum(int(tensor.n_bytes) for tensor in gguf.GGUFReader(path).tensors)
-    from edgereverie.export.estimate import _gguf_model
-
     assert _gguf_model(shapes, quantization) == pytest.approx(found, rel=0.01)
 
 

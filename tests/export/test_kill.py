@@ -18,9 +18,13 @@ KILLER = r"""
 import json, os, random, shutil, signal, sys, threading, time, traceback
 from pathlib import Path
 
+import gguf, llama_cpp, onnxruntime, onnxscript, peft, torch.onnx, transformers
+
 from edgereverie import stages
 from edgereverie.bundle import Bundle, MANIFEST
 from edgereverie.errors import BundleError
+from edgereverie.export import parity, write
+from edgereverie.tuning import merge, plan, trainer
 
 start, work, kills, profiles = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
 ACTS = ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
@@ -153,6 +157,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills by POSIX signals")
 def test_killed_at_a_few_moments(tiny_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    pytest.importorskip("peft")
     told = killed(tiny_folder, 2, ["gguf-q8-0"], tmp_path)
     assert files_of(tmp_path / "same") == files_of(tmp_path / "undisturbed"), "nothing else, nothing stray"
     assert told["acts"] >= 10
