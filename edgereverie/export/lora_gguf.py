@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.errors import ExportError
+from edgereverie.export.architectures._plan import Plan
+from edgereverie.export.architectures.base import find_architecture
+from edgereverie.export.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,46 +83,19 @@ def write_lora_gguf(adapter: Path, base: ModelFolder, out: Path) -> Path:
 
 
 def slots_of(base: ModelFolder) -> tuple[str, list[Slot]]:
-    """The base's architecture in llama.cpp, and where its linears lie."""
-    text = base.config["text_config"]
-    heads = int(text["num_attention_heads"])
-    grouped = int(text.get("num_key_value_heads") or heads)
-    parts: dict[str, dict[str, tuple[str, Change | None]]] = {
-        "phi3": {
-            "attn_qkv": ("self_attn.qkv_proj", None),
-            "attn_output": ("self_attn.o_proj", None),
-            "ffn_up": ("mlp.gate_up_proj", None),
-            "ffn_down": ("mlp.down_proj", None),
-        },
-        "llama": {
-            "attn_q": ("self_attn.q_proj", partial(neighbours, heads=heads)),
-            "attn_k": ("self_attn.k_proj", partial(neighbours, heads=grouped)),
-            "attn_v": ("self_attn.v_proj", None),
-            "attn_output": ("self_attn.o_proj", None),
-            "ffn_gate": ("mlp.gate_proj", None),
-            "ffn_up": ("mlp.up_proj", None),
-            "ffn_down": ("mlp.down_proj", None),
-        },
-    }
-    kind = text["model_type"]
-    if kind not in parts or base.config.get("moe"):
-        raise ExportError(
-            f"The language model is {kind!r}{' with experts' if base.config.get('moe') else ''}; an adapter alone is "
-            f"written for {' and '.join(parts)}.",
-            hint=_WHOLE,
-        )
+    """The base's architecture in llama.cpp, and where its linears lie: as its GGUF is written. Routers take no adapter."""
+    architecture, model = find_architecture(base)
+    plan = Plan.of("F16")
+    architecture.place(plan, model, Weights(base))
     found = [
-        Slot(f"blk.{layer}.{ours}.weight", ((f"model.language_model.layers.{layer}.{theirs}", change),))
-        for layer in range(int(text["num_hidden_layers"]))
-        for ours, (theirs, change) in parts[kind].items()
+        Slot(tensor.name, tuple((str(piece.source).removesuffix(".weight"), piece.change) for piece in tensor.pieces))
+        for tensor in plan.tensors
+        if len(tensor.shape) > 1
+        and len(tensor.sources) == len(tensor.pieces)
+        and tensor.name != "token_embd.weight"
+        and ".ffn_gate_inp." not in tensor.name
     ]
-    return kind, [*found, Slot("output.weight", (("lm_head", None),))]
-
-
-def neighbours(rows: Tensor, heads: int) -> Tensor:
-    """Rows of queries or keys as llama.cpp's ``llama`` turns them: number 2 i with 2 i + 1, not i with i + half."""
-    halves = rows.reshape(heads, 2, len(rows) // heads // 2, *rows.shape[1:])
-    return halves.transpose(1, 2).reshape(rows.shape)
+    return architecture.name, found
 
 
 def _settings(adapter: Path) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import ctypes
+import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.errors import ExportError
 from edgereverie.export.base import ParityBound, Profile
-from edgereverie.export.lora_gguf import Pair, Slot, _stacked, neighbours, slots_of, write_lora_gguf
+from edgereverie.export.lora_gguf import Pair, Slot, _stacked, write_lora_gguf
 from edgereverie.export.write import export_bundle
 
 torch = pytest.importorskip("torch")
@@ -23,6 +24,11 @@ peft = pytest.importorskip("peft")
 llama = pytest.importorskip("llama_cpp")
 # peft asks for an attribute that transformers 5.23 renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+_spec = importlib.util.spec_from_file_location("_export_models", Path(__file__).with_name("_models.py"))
+_models = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = _models
+_spec.loader.exec_module(_models)
+KINDS = _models.KINDS
 LINEARS = r"model\.language_model\..*\.(qkv_proj|o_proj|gate_up_proj|down_proj)"
 
 
@@ -121,29 +127,47 @@ def test_the_file_is_what_llama_cpps_converter_writes(adapter, tiny, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_llamas_queries_and_keys_change_places(tiny):
-    """llama.cpp's converter permutes W and thereby B: permute(W + B A) = permute(W) + permute(B) A. By hand for 2 heads of 4:
-    rows 0 1 2 3 of a head become 0 2 1 3.
-    """
-    from dataclasses import replace
+# One of each architecture: rows that change places, fused ones taken apart, stacks of experts, outputs without their mean.
+@pytest.mark.parametrize(
+    ("kind", "linears"),
+    [
+        ("LLaVA-1.5 in transformers' layout", "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"),
+        ("LLaVA-Interleave", "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"),
+        ("MoE-LLaVA on Phi-3", "qkv_proj|o_proj|gate_up_proj|down_proj"),
+        ("MoE-LLaVA on Qwen", "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"),
+        ("MoE-LLaVA on StableLM-2", "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"),
+    ],
+)
+def test_every_architecture_takes_an_adapter(kind, linears, run_gguf, tmp_path):
+    from edgereverie.backbones.base import open_folder
+    from edgereverie.export.base import silent
+    from edgereverie.export.language import write_language
+    from edgereverie.export.weights import Weights
 
-    torch.manual_seed(0)
-    w, a, b = torch.randn(8, 6), torch.randn(2, 6), torch.randn(8, 2)
-    assert torch.equal(neighbours(w, heads=2), w[[0, 2, 1, 3, 4, 6, 5, 7]])
-    torch.testing.assert_close(neighbours(w, 2) + neighbours(b, 2) @ a, neighbours(w + b @ a, 2))
-    text = dict(tiny.config["text_config"]) | {
-        "model_type": "llama",
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-    }
-    config = dict(tiny.config) | {"text_config": text}
-    arch, slots = slots_of(replace(tiny, described=replace(tiny.described, config=config)))
-    parts = {slot.name: slot.parts for slot in slots}
-    ((_, of_keys),), ((_, of_queries),) = parts["blk.3.attn_k.weight"], parts["blk.3.attn_q.weight"]
-    assert torch.equal(of_keys(w), neighbours(w, 2)) and torch.equal(of_queries(w), neighbours(w, 4))
-    changed = {name for name, ((_, change),) in parts.items() if change}
-    assert arch == "llama" and changed == {f"blk.{n}.attn_{x}.weight" for n in range(4) for x in "qk"}
-    assert parts["blk.0.ffn_gate.weight"] == (("model.language_model.layers.0.mlp.gate_proj", None),)
+    folder = open_folder(KINDS[kind][1](tmp_path / "made"))
+    torch.manual_seed(7)
+    pattern = rf"model\.language_model\..*\.({linears})"
+    model = peft.get_peft_model(folder.load(), peft.LoraConfig(r=4, lora_alpha=6, target_modules=pattern)).eval()
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.15)
+    model.save_pretrained(tmp_path / "adapter")
+    base = tmp_path / "base.gguf"
+    write_language(base, folder, Weights(folder), "F32", silent)
+    path = write_lora_gguf(tmp_path / "adapter", folder, tmp_path / "adapter.gguf")
+    engine = run_gguf(base)
+    largest, effect = 0.0, 0.0
+    for seed in range(6):
+        ids = np.random.default_rng(seed).integers(3, 260, 20).tolist()
+        with torch.no_grad():
+            expected = model(input_ids=torch.tensor([ids])).logits[0].numpy()
+            with model.disable_adapter():
+                plain = model(input_ids=torch.tensor([ids])).logits[0].numpy()
+        largest = max(largest, float(np.abs(logits_with(engine, path, ids, None) - expected).max()))
+        effect = max(effect, float(np.abs(plain - expected).max()))
+    engine.close()
+    assert effect > 0.5
+    assert largest < 3e-4
 
 
 def test_stacked_experts_have_one_rank_and_scale():
@@ -204,10 +228,6 @@ def test_damaged_and_foreign_adapters_are_refused(adapter, tiny, tmp_path):
         write_lora_gguf(tmp_path, tiny, tmp_path / "x.gguf")
     with pytest.raises(ExportError, match="not an adapter"):
         write_lora_gguf(tmp_path / "none", tiny, tmp_path / "x.gguf")
-    moe = copy.copy(tiny.described)
-    object.__setattr__(moe, "config", dict(tiny.config) | {"moe": {"moe_layers_idx": [0]}})
-    with pytest.raises(ExportError, match="'phi3' with experts"):
-        slots_of(ModelFolder(tiny.path, tiny.layout, tiny.backbone, moe))
 
 
 def test_the_command_writes_it_beside_the_adapter(tuned_run, tmp_path):
