@@ -181,12 +181,15 @@ def test_truncated_gguf_is_noticed_by_the_bundle_and_by_llama_cpp(bundles, tmp_p
     assert not llama.llama_model_load_from_file(str(model).encode(), llama.llama_model_default_params())
 
 
-# Blocks of 256 with 6 to 3 bits, by llama.cpp; random weights are the worst case. The floors are some way below what was
-# measured (0.94, 0.87, 0.72, 0.53, 0.69).
+# Blocks of 256 with 6 to 3 bits, by llama.cpp. A model of random weights hardly prefers one token to the next, so many top
+# tokens change where the distribution as a whole does not: that is the stricter bound.
 @pytest.mark.parametrize(
-    ("quantization", "top1"), [("Q6_K", 0.8), ("Q5_K_M", 0.7), ("Q4_K_M", 0.5), ("Q3_K_M", 0.3), ("IQ4_XS", 0.5)]
+    ("quantization", "top1", "divergence"),
+    [("Q6_K", 0.8, 1e-3), ("Q5_K_M", 0.65, 3e-3), ("Q4_K_M", 0.5, 0.01), ("Q3_K_M", 0.35, 0.02), ("IQ4_XS", 0.5, 0.01)],
 )
-def test_what_llama_cpp_packs_keeps_most_top_tokens(quantization, top1, tiny, run_gguf, reference, cases, tmp_path):
+def test_what_llama_cpp_packs_keeps_most_top_tokens(
+    quantization, top1, divergence, tiny, run_gguf, reference, cases, tmp_path
+):
     from edgereverie.export.base import Job, silent
     from edgereverie.export.targets.gguf import _write_model
     from edgereverie.export.weights import Weights
@@ -195,7 +198,7 @@ def test_what_llama_cpp_packs_keeps_most_top_tokens(quantization, top1, tiny, ru
     _write_model(Job(tiny, Weights(tiny), profile, tmp_path, list, silent))
     assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
     parity = compare(reference, run_gguf(tmp_path / "model.gguf"), cases, ParityBound(min_top1=0.0))
-    assert parity.top1 >= top1, parity
+    assert parity.top1 >= top1 and parity.mean_kl <= divergence, parity
 
 
 def test_runner_needs_only_llama_cpp_and_onnxruntime(bundles, tmp_path):
