@@ -63,6 +63,18 @@ def language_linears(folder: ModelFolder, weights: Weights) -> dict[str, tuple[s
     return found | {"output.weight" if "output.weight" in found else "token_embd.weight": ("lm_head",)}
 
 
+def idle_matrices(folder: ModelFolder, weights: Weights) -> dict[str, tuple[int, int]]:
+    """By name, number and width of the matrices that an architecture asks for and the model lacks: zeros, whatever they meet."""
+    architecture, model = find_architecture(folder)
+    plan = Plan.of("F16")
+    architecture.place(plan, model, weights)
+    return {
+        tensor.name: (tensor.shape[0] if len(tensor.shape) > 2 else 1, tensor.shape[-1])
+        for tensor in plan.tensors
+        if len(tensor.shape) > 1 and not tensor.sources
+    }
+
+
 def folder_vocabulary(folder: ModelFolder) -> Vocabulary:
     """The folder's tokenizer as GGUF's. Raises ExportError for one that GGUF cannot say."""
     rows = folder.config["text_config"]["vocab_size"]

@@ -219,3 +219,25 @@ def run_alone(runner: str, bundle: Bundle, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() and not done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("quantization", ["Q2_K", "IQ2_XS"])
+def test_two_bits_of_a_model_with_experts(quantization, tiny, cases, tmp_path):
+    """step35's shared experts are zeros that no input was measured of; llama.cpp asks for all matrices' importance there."""
+    from gguf import GGUFReader
+
+    from edgereverie.backbones._upcycle import write_upcycled
+    from edgereverie.backbones.base import open_folder
+    from edgereverie.export.base import Job, silent
+    from edgereverie.export.targets.gguf import _write_model
+    from edgereverie.export.weights import Weights
+
+    (tmp_path / "moe").mkdir()
+    write_upcycled(tiny, tmp_path / "moe", layers="1,2")
+    folder = open_folder(tmp_path / "moe")
+    (tmp_path / "out").mkdir()
+    profile = F16.model_copy(update={"quantization": quantization})
+    files = _write_model(Job(folder, Weights(folder), profile, tmp_path / "out", lambda: cases, silent))
+    assert files["importance"] == "importance.gguf"
+    names = {tensor.name for tensor in GGUFReader(tmp_path / "out" / "model.gguf").tensors}
+    assert "blk.1.ffn_up_shexp.weight" in names and "blk.2.ffn_down_exps.weight" in names

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgereverie.backbones.base import ModelFolder
 from edgereverie.bundle import write_text
 from edgereverie.errors import ExportError, MissingPackage
@@ -20,7 +22,13 @@ from edgereverie.export.architectures.base import Architecture, Language, find_a
 from edgereverie.export.base import Job, Profile
 from edgereverie.export.graphs import load_vision, vision_features, write_vision
 from edgereverie.export.importance import is_due, measure_importance, write_importance
-from edgereverie.export.language import folder_vocabulary, language_linears, language_name, write_language
+from edgereverie.export.language import (
+    folder_vocabulary,
+    idle_matrices,
+    language_linears,
+    language_name,
+    write_language,
+)
 from edgereverie.export.mmproj import Packing, check_mmproj, write_mmproj
 from edgereverie.export.ollama import write_modelfile
 from edgereverie.export.probe import draw_probe, write_probe
@@ -119,14 +127,17 @@ def _write_model(job: Job) -> dict[str, str]:
     kept = "BF16" if job.folder.dtype() == "bfloat16" else "F16"
     whole = job.out / f".model-{kept.lower()}.gguf"
     write_language(whole, job.folder, job.weights, kept, job.progress)
-    importance = None
+    means = None
     if is_due(quantization, settings.importance):
         linears = language_linears(job.folder, job.weights)
         importance = measure_importance(job.folder, linears, job.prompts(), job.progress)
         write_importance(job.out / "importance.gguf", importance, "the tuning domain's conversations, with pictures")
         files["importance"] = "importance.gguf"
+        # At two bits llama.cpp wants to know of every matrix, of those that are all zeros too.
+        idle = idle_matrices(job.folder, job.weights)
+        means = importance.means() | {name: np.ones(shape, np.float32) for name, shape in idle.items()}
     job.progress(f"quantizing to {quantization}", 0.5)
-    quantise(whole, final, quantization, importance=importance and importance.means())
+    quantise(whole, final, quantization, importance=means)
     whole.unlink()
     return files
 
