@@ -48,6 +48,8 @@ def export(
     """
     from edgereverie import stages
 
+    if lora_gguf == bool(profiles):
+        raise typer.BadParameter("Name either profiles or --lora-gguf.", param_hint="--profile")
     if lora_gguf:
         done(stages.export_adapter(Path(model), out, force=force))
         return

@@ -238,6 +238,7 @@ def test_the_command_writes_it_beside_the_adapter(tuned_run, tmp_path):
 
     run = CliRunner().invoke
     command = ["export", str(tuned_run), "--lora-gguf", "--out", str(tmp_path / "out")]
+    assert run(app, [*command, "--profile", "gguf-f16"]).exit_code == 2
     assert run(app, command).exit_code == 0
     written = tmp_path / "out" / "tuned-lora.gguf"
     assert len(GGUFReader(written).tensors) == 4 * 4 * 2
