@@ -96,11 +96,10 @@ def collect(model: nn.Module, linears: Linears, cases: Sequence[Case], progress:
         sums[path] = sums[path] + squares if path in sums else squares
         rows[path] = rows.get(path, 0) + len(seen)
 
-    tower = next(model.model.vision_tower.parameters()).dtype
     with torch.no_grad(), _watched(model, {path for paths in linears.values() for path in paths}, note):
         for done, (ids, pixels) in enumerate(cases):
             progress("measuring importance", done / len(cases))
-            given = {} if pixels is None else {"pixel_values": torch.from_numpy(pixels)[None].to(tower)}
+            given = {} if pixels is None else {"pixel_values": torch.from_numpy(pixels)[None]}
             tokens = torch.tensor([list(ids)])
             model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False, **given)
     squares, counts = {}, {}
