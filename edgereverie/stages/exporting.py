@@ -108,9 +108,11 @@ def verdict(parity: Mapping[str, Any]) -> str:
     """A bundle's parity in a line."""
     if parity.get("passed") is None:
         return "never compared with its model"
-    top1, kl = parity.get("top1"), parity.get("mean_kl")
-    figures = f"{top1:.1%} same top tokens" + ("" if kl is None else f", mean divergence {kl:.2g} nats")
-    told = f"{figures} on {parity.get('cases')} prompts"
+    shares = {"same top tokens": parity.get("top1"), "of greedy answers begin alike": parity.get("greedy")}
+    figures = [f"{share:.1%} {name}" for name, share in shares.items() if share is not None]
+    if (kl := parity.get("mean_kl")) is not None:
+        figures.append(f"mean divergence {kl:.2g} nats")
+    told = ", ".join(figures) + f" on {parity.get('cases', 0)} prompts"
     return told if parity["passed"] else f"NOT LIKE ITS MODEL ({told}): {' '.join(parity.get('faults', []))}"
 
 
