@@ -270,10 +270,10 @@ def test_the_walk_finds_what_the_onnx_package_finds(tmp_path: Path) -> None:
 
 
 def test_what_a_target_must_have_is_asked_for(small_bundle: Bundle) -> None:
-    files = {role: file for role, file in small_bundle.files.items() if role != "mmproj"}
-    (small_bundle.folder / "mmproj.gguf").unlink()
+    files = {role: file for role, file in small_bundle.files.items() if role != "vision"}
+    (small_bundle.folder / "vision.onnx").unlink()
     replace(small_bundle, files=files).write()
-    refused(small_bundle, "no 'mmproj' file, which a gguf bundle must have")
+    refused(small_bundle, "no 'vision' file, which a gguf bundle must have")
 
 
 def test_a_graph_that_onnxruntime_would_take_for_its_own_format_is_refused(small_bundle: Bundle) -> None:

@@ -28,4 +28,4 @@ def test_as_json_in_bytes(command: Callable[..., Any]) -> None:
     assert list(rows) == [model.id for model in catalogue()]
     llava = rows["llava-hf/llava-1.5-7b-hf"]
     assert (llava["parameters"], llava["layout"], llava["chat"]) == (7_063_427_072, "huggingface", "vicuna_v1")
-    assert llava["run_bytes"]["fp16"] > 2 * llava["parameters"] > llava["tune_bytes"]
+    assert llava["run_bytes"]["F16"] > 2 * llava["parameters"] > llava["tune_bytes"]

@@ -160,7 +160,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_killed_at_a_few_moments(tiny_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp")
     pytest.importorskip("peft")
-    told = killed(tiny_folder, 2, ["gguf-q8-0"], tmp_path)
+    told = killed(tiny_folder, 2, ["gguf-f16"], tmp_path)
     assert files_of(tmp_path / "same") == files_of(tmp_path / "undisturbed"), "nothing else, nothing stray"
     assert told["acts"] >= 10
 
@@ -173,7 +173,7 @@ def test_killed_at_twenty_moments_of_merging_and_exporting(tuned_run: Path, tmp_
     pytest.importorskip("llama_cpp")
     start = tmp_path / "start"
     shutil.copytree(tuned_run, start, ignore=shutil.ignore_patterns("merged", "bundles", "checkpoints"))
-    told = killed(start, 20, ["gguf-q8-0", "gguf-q4-k-m"], tmp_path)
+    told = killed(start, 20, ["gguf-f16", "gguf-q4-k-m"], tmp_path)
     assert files_of(tmp_path / "same") == files_of(tmp_path / "undisturbed")
     inside = {name for kill in told["kills"] for name in kill["inside"]}
     assert inside == {".merged.part", ".run-gguf-q8-0.part", ".run-gguf-q4-k-m.part"}

@@ -16,10 +16,10 @@ from edgereverie.bundle import Bundle
 from edgereverie.errors import BundleError, ExportError, RecipeError
 from edgereverie.export import gguf_file
 from edgereverie.export.base import Profile, find_target, load_profile, profiles
+from edgereverie.export.targets.gguf import GgufSettings
 from edgereverie.export.weights import Weights
 from edgereverie.export.write import export_bundle
 from edgereverie.registry import TARGETS
-from edgereverie.strict_yaml import StrictModel
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def test_profile_from_a_file_and_its_faults(tmp_path):
     assert "Did you mean 'gguf-q8-0'" in caught.value.hint
 
 
-class Taking(StrictModel):
+class Taking(GgufSettings):
     """What a target's profiles may say, for the tests."""
 
     block: int = Field(default=32, ge=1)
@@ -77,7 +77,7 @@ def test_settings_are_the_targets_own_and_their_faults_have_lines(tiny, tmp_path
     with pytest.raises(ExportError, match=r"Profile 'mine': settings\.block: .*greater than or equal to 1"):
         find_target(tiny, wrong)
     bundle = export_bundle(tiny, profile, tmp_path / "out", made_from={})
-    assert bundle.made_from["settings"] == {"block": 64, "keep": ["a", "b"]}
+    assert bundle.made_from["settings"] == {"block": 64, "keep": ["a", "b"], "importance": None, "mmproj": "f16"}
 
 
 @pytest.mark.parametrize(

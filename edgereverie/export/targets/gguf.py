@@ -117,7 +117,7 @@ def mmproj_fault(folder: ModelFolder) -> str | None:
 
 def _write_model(job: Job) -> dict[str, str]:
     """The language model, and the importance matrix where it was quantized by one; by role."""
-    quantization, settings = job.profile.quantization, GgufSettings(**job.profile.settings)
+    quantization, settings = job.profile.quantization, TARGET.settings(**job.profile.settings)
     final = job.out / "model.gguf"
     files = {"model": final.name}
     if quantization in _PACKED_HERE:
