@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Check, show, compare or pack exported bundles.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="The bundle's folder.")]
-Out = Annotated[Path | None, typer.Argument(help="Where to write. Default: beside it.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="Where to write. Default: beside it.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 PACKED = ".bundle.zip"
 DIFFERENT = 1

@@ -196,7 +196,7 @@ def test_bundle_pack_and_unpack(command: Command, small_bundle: Bundle) -> None:
     assert (done.code, done.out) == (0, f"wrote {folder}\nnext: edgereverie bundle check {folder}\n")
     assert command("bundle", "diff", str(folder), str(folder.with_name("kept"))).code == 0
     packed.write_bytes(packed.read_bytes()[:-30])
-    done = command("bundle", "unpack", str(packed), str(folder.with_name("new")))
+    done = command("bundle", "unpack", str(packed), "--out", str(folder.with_name("new")))
     assert done.code == 1 and "not a packed bundle, or damaged" in done.err and not folder.with_name("new").exists()
 
 
