@@ -54,7 +54,7 @@ MOMENTS = {
     "training": lambda: dies(trainer.Watch, "on_step_end", 2),
     "merging": lambda: dies(merge, "write_text", 1),
     "exporting": lambda: dies(onnx, "_save", 2),
-    "judging": lambda: dies(parity, "compare", 1),
+    "judging": lambda: dies(parity, "judge", 1),
     "reporting": lambda: dies(report, "write_text", 2),
     "nothing": lambda: None,
 }
