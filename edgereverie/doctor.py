@@ -47,7 +47,6 @@ _PACKAGES = (
     ("gguf", "gguf", "gguf", "reading and writing GGUF"),
     ("onnxruntime", "onnxruntime", "onnx", "running ONNX bundles, and the vision tower of GGUF bundles"),
     ("onnx", "onnx", "export", "exporting ONNX"),
-    ("onnxscript", "onnxscript", "export", "exporting ONNX"),
 )
 # Backend, the distributions it runs on, the extra that installs them.
 _BACKENDS = (

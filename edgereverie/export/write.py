@@ -23,7 +23,6 @@ _VERSIONED = (
     "gguf",
     "llama-cpp-python",
     "onnx",
-    "onnxscript",
     "onnxruntime",
     "tokenizers",
 )

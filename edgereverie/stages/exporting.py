@@ -139,10 +139,7 @@ def _stands(final: Path, profile: Profile, made_from: Mapping[str, Any], scores:
 
     Raises BundleError when something else is there, which is not replaced unasked.
     """
-    from edgereverie.export.base import (
-        find_target,  # noqa: F401
-        resolved_settings,
-    )
+    from edgereverie.export.base import resolved_settings
     from edgereverie.registry import TARGETS
 
     if not final.exists() or _is_remains(final):

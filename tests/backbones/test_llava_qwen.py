@@ -138,7 +138,7 @@ def test_runs_in_the_hf_backend(published: Any, tmp_path: Path) -> None:
 
 def test_leaves_as_onnx(published: Any, tmp_path: Path) -> None:
     """What the backbone claims to leave as, it does: the same logits from the bundle, with and without a picture."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
+    for package in ("onnx", "onnxruntime"):
         pytest.importorskip(package)
     import numpy as np
 

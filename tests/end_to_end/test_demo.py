@@ -17,7 +17,7 @@ KILLER = """
 import json, os, signal, sys
 from pathlib import Path
 
-import llama_cpp, onnxruntime, onnxscript, torch
+import llama_cpp, onnxruntime, torch
 
 from edgereverie import stages
 from edgereverie.data.scenes import files

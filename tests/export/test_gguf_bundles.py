@@ -12,7 +12,6 @@ import pytest
 from edgereverie import stages
 from edgereverie.bundle import Bundle
 
-pytest.importorskip("onnxscript")
 _spec = importlib.util.spec_from_file_location("_bundle_models", Path(__file__).with_name("_models.py"))
 _models = importlib.util.module_from_spec(_spec)
 sys.modules[_spec.name] = _models

@@ -18,7 +18,7 @@ KILLER = r"""
 import json, os, random, shutil, signal, sys, threading, time, traceback
 from pathlib import Path
 
-import gguf, llama_cpp, onnxruntime, onnxscript, peft, torch.onnx, transformers
+import gguf, llama_cpp, onnxruntime, peft, transformers
 
 from edgereverie import stages
 from edgereverie.bundle import Bundle, MANIFEST

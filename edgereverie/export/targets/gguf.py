@@ -60,7 +60,7 @@ class GgufTarget:
     name = "gguf"
     quantizations = (*_PACKED_HERE, *_PACKED_BY_LLAMA)
     settings = GgufSettings
-    packages = ("gguf", "torch", "transformers", "onnx", "onnxscript", "llama_cpp")
+    packages = ("gguf", "torch", "transformers", "onnx", "llama_cpp")
 
     def check(self, folder: ModelFolder, profile: Profile) -> None:
         quantization, settings = profile.quantization, self.settings(**profile.settings)
