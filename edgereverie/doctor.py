@@ -47,6 +47,7 @@ _PACKAGES = (
     ("gguf", "gguf", "gguf", "reading and writing GGUF"),
     ("onnxruntime", "onnxruntime", "onnx", "running ONNX bundles, and the vision tower of GGUF bundles"),
     ("onnx", "onnx", "export", "exporting ONNX"),
+    ("onnx-ir", "onnx_ir", "export", "exporting ONNX in 4 and 8 bits"),
 )
 # Backend, the distributions it runs on, the extra that installs them.
 _BACKENDS = (

@@ -23,6 +23,7 @@ _VERSIONED = (
     "gguf",
     "llama-cpp-python",
     "onnx",
+    "onnx-ir",
     "onnxruntime",
     "tokenizers",
 )

@@ -46,7 +46,7 @@ class OnnxTarget:
     name = "onnx"
     quantizations = tuple(_DTYPES)
     settings = OnnxSettings
-    packages = ("torch", "transformers", "onnx", "onnxruntime")
+    packages = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime")
 
     def check(self, folder: ModelFolder, profile: Profile) -> None:
         for package in self.packages:
