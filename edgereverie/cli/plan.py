@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgereverie.cli.console import print_json
+from edgereverie.stages._console import duration
 
 if TYPE_CHECKING:
     from edgereverie.recipe import Recipe
@@ -79,7 +80,7 @@ def _table(found: Plan) -> list[str]:
     rows += [[name, *(_gigabytes(one.parts.get(name, 0)) for one in estimates)] for name in names[:_KEPT]]
     rows.append(["together", *(_gigabytes(one.peak) for one in estimates)])
     rows.append(["there is", *(_gigabytes(v.machine.room) if v.machine.room else "?" for v in found.verdicts)])
-    rows.append(["time, roughly", *(_duration(one.seconds) for one in estimates)])
+    rows.append(["time, roughly", *(duration(one.seconds) for one in estimates)])
     rows.append(["tokens per second", *(f"{one.tokens_per_second:,.0f}" for one in estimates)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
@@ -103,7 +104,7 @@ def _judged(verdict: Verdict) -> list[str]:
 
 
 def _would(proposed: Estimate) -> str:
-    return f"With these it would take {_gigabytes(proposed.peak)} GB and {_duration(proposed.seconds)}"
+    return f"With these it would take {_gigabytes(proposed.peak)} GB and {duration(proposed.seconds)}"
 
 
 def _gigabytes(size: int) -> str:
@@ -113,13 +114,3 @@ def _gigabytes(size: int) -> str:
     '1.50'
     """
     return f"{size / 2**30:.2f}"
-
-
-def _duration(seconds: float) -> str:
-    """
-    >>> _duration(50), _duration(3000), _duration(30000)
-    ('50 s', '50 min', '8.3 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

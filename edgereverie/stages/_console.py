@@ -77,3 +77,13 @@ def _progress(*columns: Any, transient: bool) -> Any:
     from rich.progress import Progress, TextColumn
 
     return Progress(TextColumn("{task.description}"), *columns, console=console, transient=transient)
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(50), duration(3000), duration(30000)
+    ('50 s', '50 min', '8.3 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

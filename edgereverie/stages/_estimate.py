@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgereverie.errors import ExportError
-from edgereverie.stages._console import console
+from edgereverie.stages._console import console, duration
 from edgereverie.stages._reference import available_bytes
 
 if TYPE_CHECKING:
@@ -62,13 +62,3 @@ def size(count: int) -> str:
     ('0.4 MB', '8.4 MB', '2.30 GB')
     """
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
-
-
-def duration(seconds: float) -> str:
-    """
-    >>> duration(50), duration(3000), duration(30000)
-    ('50 s', '50 min', '8.3 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
