@@ -148,6 +148,7 @@ class Scripted(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: Scripted
+    counted = False  # whether the request at hand is among those under way
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
@@ -166,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             server.times[key] += 1
             server.bodies.append(body)
             server.headers.append(dict(self.headers))
+            self.counted = True
             server.under_way += 1
             server.most_under_way = max(server.most_under_way, server.under_way)
         try:
@@ -177,8 +179,13 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._reply(body)
         finally:
-            with server.lock:
-                server.under_way -= 1
+            self._ends()
+
+    def _ends(self) -> None:
+        """Counts the request as over: before its last byte leaves, since the client may ask its next one at once."""
+        with self.server.lock:
+            self.server.under_way -= self.counted
+            self.counted = False
 
     def _reply(self, body: dict[str, Any]) -> None:
         text = self.server.answer(body)
@@ -194,6 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._event(whole | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         if self.server.usage and body.get("stream_options", {}).get("include_usage"):
             self._event(whole | {"choices": [], "usage": usage})
+        self._ends()
         self.wfile.write(b"data: [DONE]\n\n")
 
     def _head(self, status: int, kind: str, length: int | None, **more: str) -> None:
@@ -212,6 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _json(self, value: Any, status: int = 200, **more: str) -> None:
         content = json.dumps(value).encode()
+        self._ends()
         self._head(status, "application/json", len(content), **more)
         self.wfile.write(content)
 
@@ -222,17 +231,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"error": {"message": "out of memory"}}, 500)
 
     def _hangs_up(self, body: Any) -> None:
+        self._ends()
         self.close_connection = True
 
     def _half(self, body: Any) -> None:
+        self._ends()
         self._head(200, "application/json", 5000)
         self.wfile.write(b'{"choices": [{"message": {"content": "ha')
 
     def _not_json(self, body: Any) -> None:
+        self._ends()
         self._head(200, "text/html", 14)
         self.wfile.write(b"<html>Hi</html")
 
     def _timeout(self, body: Any) -> None:
+        self._ends()
         time.sleep(self.server.slow)
         self.close_connection = True
 
@@ -250,6 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"error": {"message": told, "code": "unsupported_parameter"}}, 400)
 
     def _elsewhere(self, body: Any) -> None:
+        self._ends()
         self._head(self.server.status, "text/plain", 0, Location=self.server.elsewhere)
 
     def _no_credit(self, body: Any) -> None:
