@@ -16,6 +16,7 @@ Role = Literal["system", "user", "assistant"]
 Polarity = Literal["positive", "negative"]
 Manipulation = Literal["nonexistent", "existent", "knowledge"]
 Verdict = Literal["supported", "contradicted", "unverified"]
+ClaimKind = Literal["object", "attribute", "count", "position", "relation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,10 @@ class ImageSpec:
 class Claim:
     """One checkable statement inside an answer: ``text`` stands at ``answer.text[start:end]``.
 
-    subject: the object that is claimed to exist, in its dictionary form. support: in [0, 1], how strongly the picture
-    supports it. evidence: the figures behind it, by name: ``grounding`` is the log-probability with the image minus
-    without it (nats), ``verification`` the logit of yes over no to a short question, its image-free value subtracted.
+    subject: the object that it is about, in its dictionary form. kind: what is claimed of it; ``object`` claims that it is
+    there. statement: the claim as a sentence of its own. support: in [0, 1], how strongly the picture supports it; a
+    calibrated probability where the answer names a guarantee. evidence: the figures behind it, by name (see
+    ``runtime.evidence``).
     """
 
     text: str
@@ -109,11 +111,36 @@ class Claim:
     support: float
     verdict: Verdict
     evidence: Mapping[str, float] = field(default_factory=dict)
+    kind: ClaimKind = "object"
+    statement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token: the text that it completed stands at ``text[start:end]`` of what was generated.
+
+    log_prob: under the model at temperature 1, nats. margin: log-probability of the likeliest token minus that of the
+    second. entropy: of the whole distribution, nats. rank: 0 for the likeliest.
+    """
+
+    id: int
+    start: int
+    end: int
+    log_prob: float
+    margin: float
+    entropy: float
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said about a picture, and what the picture says about that."""
+    """What a model said about a picture, and what the picture says about that.
+
+    draft: the model's own text where a guard changed it. record: of the draft's tokens. tokens, prompt_tokens: generated
+    and read. guards: the names of those that were at work. reason: why it abstained, or what a guard changed and why.
+    guarantee: the calibrated rule that holds for this answer, in words; empty where none does. ended: ``length`` when the
+    answer was cut at the longest that was allowed.
+    """
 
     text: str
     claims: tuple[Claim, ...] = ()
@@ -122,6 +149,13 @@ class Answer:
     backend: str = ""
     tokens: int = 0
     seconds: float = 0.0
+    draft: str | None = None
+    record: tuple[Token, ...] = ()
+    prompt_tokens: int = 0
+    guards: tuple[str, ...] = ()
+    reason: str = ""
+    guarantee: str = ""
+    ended: Literal["stop", "length"] = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +179,23 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to generate. temperature 0 is greedy; stop words end the answer and are not part of it."""
+    """How to generate. temperature 0 is greedy; stop words end the answer and are not part of it.
+
+    top_k, top_p, min_p: keep only the k likeliest tokens, the likeliest that together have probability p, those with at
+    least p times the likeliest one's; 0, 1 and 0 keep all. repetition_penalty: divides positive and multiplies negative
+    logits of tokens that the answer already has; 1 is none. grammar: ``json``, or a grammar in GBNF, that the answer must
+    follow, where the backend knows grammars.
+    """
 
     max_tokens: int = 160
     temperature: float = 0.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    grammar: str = ""
 
 
 class Responder(Protocol):

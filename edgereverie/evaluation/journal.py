@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgereverie.errors import DataError
-from edgereverie.records import Answer, Claim, Prediction, as_json
+from edgereverie.records import Answer, Claim, Prediction, Token, as_json
 
 VERSION = 1
 
@@ -74,7 +74,8 @@ class Journal:
 def answer_from_json(row: Mapping[str, Any]) -> Answer:
     """The Answer that as_json wrote. Raises KeyError or TypeError when it is not one."""
     claims = tuple(Claim(**claim) for claim in row["claims"])
-    return Answer(**{**row, "claims": claims})
+    record = tuple(Token(**token) for token in row["record"])
+    return Answer(**{**row, "claims": claims, "record": record, "guards": tuple(row["guards"])})
 
 
 def _whole_lines(path: Path) -> list[str]:

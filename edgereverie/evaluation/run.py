@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgereverie.errors import BackendError, DataError
@@ -85,7 +85,8 @@ def _ask(answer: Answerer, image: Path, items: Sequence[Item], max_tokens: int) 
     answers = answer(image, [item.question for item in items], max_tokens)
     if len(answers) != len(items):
         raise BackendError(f"{image}: {len(items)} questions were asked and {len(answers)} answers came back.")
-    return [Prediction(item.id, found) for item, found in zip(items, answers, strict=True)]
+    # The record of tokens is larger than all else, and no score reads it.
+    return [Prediction(item.id, replace(found, record=())) for item, found in zip(items, answers, strict=True)]
 
 
 def _by_image(items: Sequence[Item]) -> dict[Path, list[Item]]:

@@ -7,6 +7,7 @@ decides equally.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
@@ -47,6 +48,15 @@ class Stream(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Tokens for one stream."""
+
+    stream: Stream
+    ids: Sequence[int]
+    logits: Literal["last", "all"] = "last"
+
+
 class Engine(Protocol):
     """A loaded model. image_token: the id that features replace. context: most tokens a stream may hold."""
 
@@ -61,6 +71,14 @@ class Engine(Protocol):
 
     def open(self) -> Stream:
         """An empty stream. Several may live at once."""
+        ...
+
+    def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
+        """Feed several streams of this engine at once: text tokens only, each stream once. Returns what ``Stream.feed``
+        returns for each, in their order; computed together, which reads the weights once instead of once a stream.
+
+        When it raises, no stream has changed.
+        """
         ...
 
     def close(self) -> None: ...
@@ -118,3 +136,17 @@ def check_feed(engine: Engine, length: int, ids: Sequence[int], features: np.nda
             hint="Encode the picture and write the prompt with the same bundle's image geometry.",
         )
     return array
+
+
+def feed_in_turn(feeds: Sequence[Feed]) -> list[np.ndarray]:
+    """``Engine.feed_many`` for an engine that computes one stream at a time."""
+    lengths = [feed.stream.length for feed in feeds]
+    out: list[np.ndarray] = []
+    try:
+        for feed in feeds:
+            out.append(feed.stream.feed(feed.ids, logits=feed.logits))
+    except BackendError:
+        for feed, length in zip(feeds[: len(out)], lengths, strict=False):
+            feed.stream.rewind(length)
+        raise
+    return out

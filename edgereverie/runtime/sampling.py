@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgereverie.errors import BackendError
+from edgereverie.records import Options, Token
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -34,17 +37,24 @@ def log_sum_exp(values: np.ndarray) -> float:
     return top + float(np.log(np.exp(values.astype(np.float64) - top).sum()))
 
 
-def choose(logits: np.ndarray, allowed: np.ndarray, temperature: float, rng: np.random.Generator) -> tuple[int, float]:
-    """The next token and its log-probability under the model (temperature 1, nothing forbidden).
+def choose(
+    logits: np.ndarray, allowed: np.ndarray, options: Options, record: Sequence[Token], rng: np.random.Generator
+) -> tuple[int, tuple[float, float, float, int]]:
+    """The next token, and what a ``Token`` says of it: log-probability, margin, entropy and rank.
 
-    logits: (vocabulary,). allowed: (vocabulary,) bool. temperature 0 takes the likeliest, the lowest id among equals.
+    logits, allowed (bool): (vocabulary,). record: the answer's tokens so far. Measured under the model's own distribution
+    (temperature 1, nothing forbidden). temperature 0 takes the likeliest, the lowest id among equals.
     """
     log_probs = log_softmax(logits)
     masked = np.where(allowed, log_probs, -np.inf)
-    if temperature <= 0:
+    if options.temperature <= 0:
         token = int(masked.argmax())
     else:
-        weights = np.exp((masked - masked.max()) / temperature)
+        weights = np.exp((masked - masked.max()) / options.temperature)
         bounds = np.cumsum(weights)
         token = int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right"))
-    return token, float(log_probs[token])
+    second, first = np.partition(log_probs, -2)[-2:]
+    likely = log_probs[log_probs > -745.0]  # below, a probability is 0 in float64
+    entropy = float(-(np.exp(likely) * likely).sum())
+    rank = int((log_probs > log_probs[token]).sum())
+    return token, (float(log_probs[token]), float(first - second), entropy, rank)

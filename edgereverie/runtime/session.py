@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgereverie.records import Answer, Options, Turn
-from edgereverie.registry import GUARDS
-from edgereverie.runtime.guards.base import Guard
+from edgereverie.runtime.guarding import Guarding
 from edgereverie.runtime.model import Model
+from edgereverie.runtime.request import Done, Event
 
 
 class Session:
     """Keeps the picture and the turns. ``answer`` is the last answer with its claims, None before the first.
 
-    What streams is the model's own text; the guard looks at it when it is finished. A guard that takes claims back leaves
-    its text in ``answer``, and that text is what the conversation goes on with.
+    What guards change in text that was shown comes as a Retraction; the conversation goes on with the finished answer.
     """
 
-    def __init__(self, model: Model, guard: str | Guard = "none", options: Options | None = None) -> None:
+    def __init__(self, model: Model, guards: Guarding = "none", options: Options | None = None) -> None:
         self.model = model
-        self.guard: Guard = GUARDS.get(guard) if isinstance(guard, str) else guard
+        self.guards = guards
         self.options = options or Options()
         self.image: Path | None = None
         self.turns: tuple[Turn, ...] = ()
@@ -37,21 +35,17 @@ class Session:
         """Forget the conversation, keep the picture."""
         self.turns, self.answer = (), None
 
-    def ask(self, text: str) -> Iterator[str]:
-        """The answer, piece by piece; ``answer`` is there once the last piece was taken.
+    def ask(self, text: str) -> Iterator[Event]:
+        """The answer as it comes; ``answer`` is there once the last event was taken.
 
         An answer that was not read to its end is not part of the conversation. An empty answer ends the conversation's
         memory of this question too: a chat format has no empty turns.
         """
         turns = (*self.turns, Turn("user", text))
         self.answer = None
-        record: list[float] = []
-        pieces: list[str] = []
-        started = time.perf_counter()
-        for piece in self.model.stream(self.image, turns, self.options, record):
-            pieces.append(piece)
-            yield piece
-        seconds = time.perf_counter() - started
-        self.answer = self.model.finish(self.image, turns, "".join(pieces), record, seconds, self.guard)
-        if self.answer.text.strip():
-            self.turns = (*turns, Turn("assistant", self.answer.text))
+        for event in self.model.events(self.image, turns, self.options, self.guards):
+            if isinstance(event, Done):
+                self.answer = event.answer
+                if self.answer.text.strip():
+                    self.turns = (*turns, Turn("assistant", self.answer.text))
+            yield event

@@ -210,7 +210,7 @@ def test_many_questions_and_pictures_do_not_exhaust_the_engine(model: Model, tmp
         path = tmp_path / f"{shade}.png"
         Image.new("RGB", (96, 96), (shade * 10, 0, 0)).save(path)
         next(model.respond(path, QUESTION, Options(max_tokens=2)), None)
-    assert len(model._prefixes) <= 4
+    assert len(model.sight._prefixes) <= 4
 
 
 def test_llamacpp_frees_a_model_that_nobody_closed_and_survives_a_stream_that_outlives_it(
@@ -265,7 +265,7 @@ def test_pictures_make_room_for_a_long_conversation(loadable: Callable[[str], Pa
         words = (model.engine.context - 8 - length(1)) // each
         assert model.engine.context - 3 * model.image.tokens < length(words) < model.engine.context
         model.answer(tmp_path / "0.png", [Turn("user", "ring " * words)], Options(max_tokens=2))
-        assert len(model._prefixes) == 1
+        assert len(model.sight._prefixes) == 1
 
 
 @pytest.mark.parametrize(("target", "backend", "role"), [("gguf", "llamacpp", "model"), ("onnx", "onnxrt", "decoder")])
@@ -320,7 +320,7 @@ from pathlib import Path
 from edgereverie.records import Options, Turn
 from edgereverie.runtime.model import Model
 with Model.load(Path({str(loadable(backend))!r})) as model:
-    model.answer(Path({str(photo)!r}), [Turn("user", "Is there a ring?")], Options(max_tokens=3), guard="verify")
+    model.answer(Path({str(photo)!r}), [Turn("user", "Is there a ring?")], Options(max_tokens=3), guards="verify")
 print(sorted({{"torch", "transformers", "peft", "onnx", "gguf"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -14,7 +14,8 @@ from edgereverie.registry import GUARDS
 from edgereverie.runtime.guards._evidence import Fusion, existence_question
 from edgereverie.runtime.guards._rewrite import without
 from edgereverie.runtime.guards.verify import ABSTENTION
-from edgereverie.runtime.model import Scored
+from edgereverie.runtime.request import Request
+from edgereverie.runtime.scoring import Scored
 from edgereverie.text.claims import mentions
 
 IMAGE = object()  # stands for a picture: the scripted model only asks whether there is one
@@ -38,7 +39,11 @@ class ScriptedModel:
 
 
 def guarded(guard: str, question: str, text: str, odds: Mapping[str, float], gain: float = 0.0) -> Answer:
-    return GUARDS.get(guard).apply(ScriptedModel(odds, gain), IMAGE, [Turn("user", question)], Answer(text))
+    return GUARDS.get(guard).apply(asked(ScriptedModel(odds, gain), question), Answer(text))
+
+
+def asked(model: ScriptedModel, question: str) -> Request:
+    return Request(model, IMAGE, (Turn("user", question),))
 
 
 def logistic(x: float) -> float:
@@ -81,7 +86,7 @@ def test_grounding_may_tip_but_not_outweigh() -> None:
 
 def test_a_thing_named_twice_is_asked_about_once() -> None:
     model = ScriptedModel({"ring": 3.0})
-    GUARDS.get("flag").apply(model, IMAGE, [Turn("user", "Describe it.")], Answer("A ring. The ring is red."))
+    GUARDS.get("flag").apply(asked(model, "Describe it."), Answer("A ring. The ring is red."))
     assert model.asked == [(True, "Is there a ring in the image?"), (False, "Is there a ring in the image?")]
 
 
@@ -154,7 +159,7 @@ def test_verify_keeps_the_claims_that_stay_in_their_new_places() -> None:
 @pytest.mark.parametrize("guard", ["flag", "verify"])
 def test_without_a_picture_nothing_is_judged(guard: str) -> None:
     model = ScriptedModel({})
-    answer = GUARDS.get(guard).apply(model, None, [Turn("user", "Describe the image.")], Answer("A ring."))
+    answer = GUARDS.get(guard).apply(Request(model, None, (Turn("user", "Describe the image."),)), Answer("A ring."))
     assert answer.text == "A ring."
     assert [claim.verdict for claim in answer.claims] == ["unverified"]
     assert model.asked == []
@@ -162,7 +167,7 @@ def test_without_a_picture_nothing_is_judged(guard: str) -> None:
 
 def test_no_guard_changes_nothing() -> None:
     answer = Answer("A ring.", confidence=0.4)
-    assert GUARDS.get("none").apply(ScriptedModel({}), IMAGE, [Turn("user", "What is it?")], answer) is answer
+    assert GUARDS.get("none").apply(asked(ScriptedModel({}), "What is it?"), answer) is answer
 
 
 @pytest.mark.parametrize("guard", GUARDS.names())
@@ -220,5 +225,5 @@ def test_the_question_fits_the_noun() -> None:
 
 def test_thresholds_belong_to_the_guard() -> None:
     strict = replace(GUARDS.get("flag"), fusion=Fusion(supported=0.99))
-    answer = strict.apply(ScriptedModel({"ring": 4.0}), IMAGE, [Turn("user", "Describe it.")], Answer("A ring."))
+    answer = strict.apply(asked(ScriptedModel({"ring": 4.0}), "Describe it."), Answer("A ring."))
     assert answer.claims[0].verdict == "unverified"

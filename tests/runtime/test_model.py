@@ -17,6 +17,7 @@ from edgereverie.errors import BackendError, DataError
 from edgereverie.records import Options, Turn
 from edgereverie.runtime.detokenise import Detokenizer, StopWords
 from edgereverie.runtime.model import Model
+from edgereverie.runtime.request import Piece
 from edgereverie.runtime.sampling import choose
 from edgereverie.runtime.session import Session
 
@@ -182,9 +183,12 @@ def test_sampling_repeats_with_its_seed_and_follows_the_probabilities(
 
 
 def test_choose_takes_the_lowest_id_among_equals() -> None:
-    token, log_prob = choose(np.array([0.0, 1.0, 1.0]), np.array([True, True, True]), 0.0, np.random.default_rng(0))
-    assert token == 1
-    assert log_prob == pytest.approx(1 - math.log(1 + 2 * math.e))
+    logits, free = np.array([0.0, 1.0, 1.0]), np.array([True, True, True])
+    token, (log_prob, margin, entropy, rank) = choose(logits, free, Options(), [], np.random.default_rng(0))
+    assert (token, margin, rank) == (1, 0.0, 0)
+    total = 1 + 2 * math.e
+    assert log_prob == pytest.approx(1 - math.log(total))
+    assert entropy == pytest.approx(math.log(total) - 2 * math.e / total)
 
 
 def test_nan_is_an_error(scripted: Callable[..., Model]) -> None:
@@ -245,7 +249,8 @@ def test_a_backend_that_runs_something_else_is_refused(small_bundle) -> None:
 def test_a_session_keeps_the_conversation(scripted: Callable[..., Model], picture: Path) -> None:
     session = Session(scripted("Yes, a ring."), options=Options(max_tokens=20))
     session.see(picture)
-    assert "".join(session.ask("Is there a ring?")) == session.answer.text == "Yes, a ring."
+    shown = "".join(event.text for event in session.ask("Is there a ring?") if isinstance(event, Piece))
+    assert shown == session.answer.text == "Yes, a ring."
     list(session.ask("Is there a star?"))
     assert [turn.role for turn in session.turns] == ["user", "assistant", "user", "assistant"]
     assert session.model.engine.encoded == 1

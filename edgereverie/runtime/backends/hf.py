@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgereverie.errors import BackendError
-from edgereverie.runtime.engine import check_feed, require_packages
+from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, require_packages
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,9 @@ class HfEngine:
 
     def open(self) -> HfStream:
         return HfStream(self)
+
+    def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
+        return feed_in_turn(feeds)
 
     def close(self) -> None:
         """Let go of the weights; they are freed when nobody else holds the model."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError
-from edgereverie.runtime.engine import CacheFull, check_feed, require_packages
+from edgereverie.runtime.engine import CacheFull, Feed, check_feed, feed_in_turn, require_packages
 
 if TYPE_CHECKING:
     from edgereverie.runtime.backends import _onnx
@@ -126,6 +126,9 @@ class LlamaEngine:
 
     def open(self) -> LlamaStream:
         return LlamaStream(self, self._take(), 0)
+
+    def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
+        return feed_in_turn(feeds)
 
     def close(self) -> None:
         """Free context and model now, not when the last stream is forgotten. Harmless when done twice."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError, BundleError
-from edgereverie.runtime.engine import check_feed, require_packages
+from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, require_packages
 
 if TYPE_CHECKING:
     from edgereverie.runtime.backends._onnx_cache import Cache
@@ -60,6 +60,9 @@ class OnnxEngine:
 
     def open(self) -> OnnxStream:
         return OnnxStream(self, 0, self._cache.empty())
+
+    def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
+        return feed_in_turn(feeds)
 
     def close(self) -> None:
         """Let go of the graphs and their memory."""

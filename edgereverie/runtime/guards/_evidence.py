@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgereverie.records import Answer, Claim, Turn, Verdict
+from edgereverie.runtime.request import Request
+from edgereverie.runtime.scoring import Scored
+from edgereverie.runtime.sight import Picture
 from edgereverie.text.claims import Mention, claims
 from edgereverie.text.english import is_plural
 
 if TYPE_CHECKING:
-    from edgereverie.runtime.model import Model, Picture, Scored
+    from edgereverie.runtime.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Fusion:
         return "contradicted" if support <= self.contradicted else "unverified"
 
 
-def assess(model: Model, image: Picture, turns: Sequence[Turn], answer: Answer, fusion: Fusion) -> tuple[Claim, ...]:
+def assess(request: Request, answer: Answer, fusion: Fusion) -> tuple[Claim, ...]:
     """The answer's claims with their evidence (nats):
 
     grounding: log-probability of the claim's tokens with the picture minus without it, mean per token; grounding_sum: their
@@ -59,8 +62,8 @@ def assess(model: Model, image: Picture, turns: Sequence[Turn], answer: Answer, 
     A claim that something is NOT there carries polarity -1, any other 1; verification and grounding are signed so that
     positive speaks for the claim.
     """
-    question = turns[-1].text
-    found = claims(question, answer.text)
+    model, image, turns = request.model, request.image, request.turns
+    found = claims(request.question, answer.text)
     if image is None or not found:
         return tuple(Claim(m.text, m.start, m.end, m.subject, 0.5, "unverified", {"polarity": _sign(m)}) for m in found)
     seen = model.score_tokens(image, turns, answer.text)

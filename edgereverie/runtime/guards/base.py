@@ -1,24 +1,35 @@
-"""What a guard is: it reads a finished answer, asks the picture about its claims, and returns an answer that says so."""
+"""What a guard is: something that makes an answer say less that is not in the picture, or says which parts are not."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Generator
+from typing import Protocol, runtime_checkable
 
-from edgereverie.records import Answer, Turn
-
-if TYPE_CHECKING:
-    from edgereverie.runtime.model import Model, Picture
+from edgereverie.records import Answer
+from edgereverie.runtime.request import Piece, Request, Retraction
 
 
-class Guard(Protocol):
-    """A strategy against hallucination: what ``GUARD`` in a module of ``runtime.guards`` is.
-
-    It changes nothing in how the answer is generated, works from logits alone and so on every backend alike.
-    """
+@runtime_checkable
+class AnswerGuard(Protocol):
+    """Looks at a finished answer, asks the picture about it, and returns an answer that says so."""
 
     name: str
 
-    def apply(self, model: Model, image: Picture, turns: Sequence[Turn], answer: Answer) -> Answer:
-        """turns: the conversation up to the question that ``answer`` answers."""
+    def apply(self, request: Request, answer: Answer) -> Answer:
+        """answer: the model's, or what the guards before this one made of it. Its text may change; ``draft`` then keeps
+        the model's own, and ``reason`` tells why."""
         ...
+
+
+@runtime_checkable
+class DecodingGuard(Protocol):
+    """Decides how the answer is generated."""
+
+    name: str
+
+    def generate(self, request: Request) -> Generator[Piece | Retraction, None, Answer]:
+        """The answer piece by piece, with what is taken back on the way; returns it whole."""
+        ...
+
+
+Guard = AnswerGuard | DecodingGuard

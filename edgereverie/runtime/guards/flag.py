@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from edgereverie.records import Answer, Turn
+from edgereverie.records import Answer
 from edgereverie.runtime.guards._evidence import Fusion, assess, confidence
-
-if TYPE_CHECKING:
-    from edgereverie.runtime.model import Model, Picture
+from edgereverie.runtime.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +16,8 @@ class Flag:
     name: str = "flag"
     fusion: Fusion = field(default_factory=Fusion)
 
-    def apply(self, model: Model, image: Picture, turns: Sequence[Turn], answer: Answer) -> Answer:
-        found = assess(model, image, turns, answer, self.fusion)
+    def apply(self, request: Request, answer: Answer) -> Answer:
+        found = assess(request, answer, self.fusion)
         return replace(answer, claims=found, confidence=confidence(found, answer.confidence))
 
 

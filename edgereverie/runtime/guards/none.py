@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from edgereverie.records import Answer, Turn
-
-if TYPE_CHECKING:
-    from edgereverie.runtime.model import Model, Picture
+from edgereverie.records import Answer
+from edgereverie.runtime.request import Request
 
 
 @dataclass(frozen=True, slots=True)
 class NoGuard:
     name: str = "none"
 
-    def apply(self, model: Model, image: Picture, turns: Sequence[Turn], answer: Answer) -> Answer:
+    def apply(self, request: Request, answer: Answer) -> Answer:
         return answer
 
 

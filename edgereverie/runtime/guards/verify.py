@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from edgereverie.records import Answer, Claim, Turn
 from edgereverie.runtime.guards._evidence import Fusion, assess, confidence
 from edgereverie.runtime.guards._rewrite import without
+from edgereverie.runtime.request import Request
 from edgereverie.text.claims import asked_object, claims, says_yes
-
-if TYPE_CHECKING:
-    from edgereverie.runtime.model import Model, Picture
 
 ABSTENTION = "I am not sure what the image shows."
 
@@ -31,8 +28,9 @@ class Verify:
     name: str = "verify"
     fusion: Fusion = field(default_factory=Fusion)
 
-    def apply(self, model: Model, image: Picture, turns: Sequence[Turn], answer: Answer) -> Answer:
-        found = assess(model, image, turns, answer, self.fusion)
+    def apply(self, request: Request, answer: Answer) -> Answer:
+        turns = request.turns
+        found = assess(request, answer, self.fusion)
         wrong = [claim for claim in found if claim.verdict == "contradicted"]
         checked = replace(answer, claims=found, confidence=confidence(found, answer.confidence))
         if not wrong:
@@ -42,9 +40,11 @@ class Verify:
             return self._yes_or_no(checked, asked.subject, said_yes)
         text = without(answer.text, found, wrong)
         if not text:
-            return replace(checked, text=ABSTENTION, claims=(), abstained=True)
+            return replace(checked, text=ABSTENTION, claims=(), abstained=True, draft=answer.text)
         kept = _placed(text, [claim for claim in found if claim not in wrong], turns)
-        return replace(checked, text=text, claims=kept, confidence=confidence(kept, answer.confidence))
+        return replace(
+            checked, text=text, claims=kept, confidence=confidence(kept, answer.confidence), draft=answer.text
+        )
 
     def _yes_or_no(self, answer: Answer, asked: str, said_yes: bool) -> Answer:
         """The bare yes or no, turned when the claim that it makes is contradicted."""
@@ -66,7 +66,7 @@ class Verify:
             verdict=self.fusion.verdict(support),
             evidence=evidence,
         )
-        return replace(answer, text=text, claims=(bare,), confidence=support)
+        return replace(answer, text=text, claims=(bare,), confidence=support, draft=answer.text)
 
 
 def _placed(text: str, kept: Sequence[Claim], turns: Sequence[Turn]) -> tuple[Claim, ...]:

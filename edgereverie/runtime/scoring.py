@@ -1,0 +1,47 @@
+"""What a model thinks of a text that stands already: teacher forcing, and yes against no."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgereverie.chat import render, tokenize
+from edgereverie.records import Turn
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from edgereverie.runtime.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A text under teacher forcing. log_probs: nats per token. spans: where each token's characters stand in the text."""
+
+    log_probs: np.ndarray
+    spans: tuple[tuple[int, int], ...]
+
+
+def continuation(
+    model: Model, turns: Sequence[Turn], text: str, *, image: bool
+) -> tuple[list[int], tuple[tuple[int, int], ...]]:
+    """An answer's token ids as training sees them, and their characters' places in ``text``."""
+    chat = model.chat
+    pieces = render(chat, [*turns, Turn("assistant", text)], image=image)
+    begin = sum(len(piece) for piece, _ in pieces[:-1]) + len(chat.answer(text)) - len(text)
+    tokens = tokenize(model.tokenizer, chat, pieces, model.engine.image_token)
+    inside = [token for token in tokens if token[3] == len(pieces) - 1][:-1]  # without the one that ends it
+    # A blank prefix that the tokenizer itself puts before the first word has no width; it is the answer's all the same.
+    spans = tuple((max(0, start - begin), max(0, stop - begin)) for _, start, stop, _ in inside)
+    return [token for token, *_ in inside], spans
+
+
+def spellings(tokenizer: Tokenizer, word: str) -> np.ndarray:
+    """Ids of the tokens that are this word alone, with or without capitals and the blank before it."""
+    found = [i for token, i in tokenizer.get_vocab().items() if token.strip("▁Ġ ").lower() == word]
+    if not found:  # a vocabulary without the word: the first piece of it has to stand for it
+        found = [tokenizer.encode(word.capitalize(), add_special_tokens=False).ids[0]]
+    return np.array(sorted(found))
