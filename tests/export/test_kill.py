@@ -115,10 +115,13 @@ def stands(place):
     return done
 
 begin, end = life[0][0], life[-1][0]
+first = next(index for index, (_, what) in enumerate(life, 1) if what.startswith("os.rename ."))  # a folder gets its name
 told = []
 for number in range(kills):
     share = (number + rng.random()) / kills
-    if number % 2:
+    if number == 0:  # the first folder is soon made, in less than a stratum
+        wanted, delay = rng.randint(2, first), 0.0
+    elif number % 2:
         when = begin + share * (end - begin)
         wanted = max(index for index, (then, _) in enumerate(life[:-1], 1) if then <= when)
         delay = when - life[wanted - 1][0]
@@ -173,7 +176,8 @@ def test_killed_at_twenty_moments_of_merging_and_exporting(tuned_run: Path, tmp_
     pytest.importorskip("llama_cpp")
     start = tmp_path / "start"
     shutil.copytree(tuned_run, start, ignore=shutil.ignore_patterns("merged", "bundles", "checkpoints"))
-    told = killed(start, 20, ["gguf-f16", "gguf-q4-k-m"], tmp_path)
+    profiles = ["gguf-f16", "gguf-q4-k-m"]
+    told = killed(start, 20, profiles, tmp_path)
     assert files_of(tmp_path / "same") == files_of(tmp_path / "undisturbed")
     inside = {name for kill in told["kills"] for name in kill["inside"]}
-    assert inside == {".merged.part", ".run-gguf-q8-0.part", ".run-gguf-q4-k-m.part"}
+    assert inside == {".merged.part", *(f".run-{profile}.part" for profile in profiles)}, "it died in each of its parts"
