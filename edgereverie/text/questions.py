@@ -17,7 +17,9 @@ _REQUEST = re.compile(
 _TOLD = re.compile(r"\b(?:answer|reply|respond)\b[^.?!]*\b(?:yes|no)\b[^.?!]*\b(?:yes|no)\b", re.IGNORECASE)
 _OPTIONS = re.compile(r"(?:^|\n)\s*\(?[A-D1-4][).:]\s*\S")
 _INLINE = re.compile(r"(?:\([A-D]\)|\b[A-D][).])\s+\S")
-_LETTER = re.compile(r"\b(?:option|choice)(?:['’]s)?\s+letter\b|\bletter of the (?:\w+ )?(?:option|choice)", re.IGNORECASE)
+_LETTER = re.compile(
+    r"\b(?:option|choice)(?:['’]s)?\s+letter\b|\bletter of the (?:\w+ )?(?:option|choice)", re.IGNORECASE
+)
 _SENTENCE = re.compile(r"[^.?!\n]+[.?!]?")
 
 
