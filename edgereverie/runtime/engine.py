@@ -58,12 +58,19 @@ class Feed:
 
 
 class Engine(Protocol):
-    """A loaded model. image_token: the id that features replace. context: most tokens a stream may hold."""
+    """A loaded model. image_token: the id that features replace. context: most tokens a stream may hold.
+
+    device: what it computes on, ``cpu`` or ``cuda``. grammar: whether ``constraint`` knows grammars. branching: whether
+    ``feed_many`` computes several forks of one beginning together without a copy of it; else they are quicker one by one.
+    """
 
     backend: str
+    device: str
     vocabulary: int
     context: int
     image_token: int
+    grammar: bool
+    branching: bool
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """(3, side, side) float32, prepared by image.prepare -> (image tokens, width) float32 features."""
@@ -138,8 +145,18 @@ def check_feed(engine: Engine, length: int, ids: Sequence[int], features: np.nda
     return array
 
 
-def feed_in_turn(feeds: Sequence[Feed]) -> list[np.ndarray]:
+def check_feeds(engine: Engine, feeds: Sequence[Feed]) -> list[np.ndarray]:
+    """``check_feed`` for each; and each stream is open, this engine's own, and there once. Raises BackendError."""
+    if len({id(feed.stream) for feed in feeds}) < len(feeds):
+        raise BackendError("One stream was given twice.", hint="Feed each stream once; fork it for two continuations.")
+    if any(getattr(feed.stream, "engine", None) is not engine for feed in feeds):
+        raise BackendError("A stream belongs to another model.", hint="Feed it through the model that opened it.")
+    return [check_feed(engine, feed.stream.length, feed.ids, None) for feed in feeds]
+
+
+def feed_in_turn(engine: Engine, feeds: Sequence[Feed]) -> list[np.ndarray]:
     """``Engine.feed_many`` for an engine that computes one stream at a time."""
+    check_feeds(engine, feeds)
     lengths = [feed.stream.length for feed in feeds]
     out: list[np.ndarray] = []
     try:

@@ -27,6 +27,9 @@ class HfEngine:
     """
 
     backend = "hf"
+    device = "cpu"
+    grammar = False
+    branching = False
 
     def __init__(self, model: nn.Module, context: int) -> None:
         self._model = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -50,7 +53,7 @@ class HfEngine:
         return HfStream(self)
 
     def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
-        return feed_in_turn(feeds)
+        return feed_in_turn(self, feeds)
 
     def close(self) -> None:
         """Let go of the weights; they are freed when nobody else holds the model."""
