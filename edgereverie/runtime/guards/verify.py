@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from edgereverie.records import Answer, Claim, Turn
 from edgereverie.runtime.guards._evidence import Fusion, assess, confidence
 from edgereverie.runtime.guards._rewrite import without
+from edgereverie.runtime.guards.base import ABSTENTION
 from edgereverie.runtime.request import Request
 from edgereverie.text.claims import asked_object, claims, says_yes
-
-ABSTENTION = "I am not sure what the image shows."
 
 
 @dataclass(frozen=True, slots=True)
