@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NoReturn, Protocol
 
 import numpy as np
 
 from edgereverie.errors import BackendError, MissingPackage
+from edgereverie.runtime.grammar import Constraint
 
 
 class CacheFull(BackendError):
@@ -88,6 +89,12 @@ class Engine(Protocol):
         """
         ...
 
+    def constraint(self, grammar: str) -> Constraint:
+        """One answer's grammar: ``json``, or GBNF. Raises BackendError for one that cannot be read, and where ``grammar``
+        is False; see ``no_grammar``.
+        """
+        ...
+
     def close(self) -> None: ...
 
 
@@ -152,6 +159,14 @@ def check_feeds(engine: Engine, feeds: Sequence[Feed]) -> list[np.ndarray]:
     if any(getattr(feed.stream, "engine", None) is not engine for feed in feeds):
         raise BackendError("A stream belongs to another model.", hint="Feed it through the model that opened it.")
     return [check_feed(engine, feed.stream.length, feed.ids, None) for feed in feeds]
+
+
+def no_grammar(engine: Engine) -> NoReturn:
+    """``Engine.constraint`` of an engine that knows none."""
+    raise BackendError(
+        f"The backend {engine.backend!r} knows no grammars.",
+        hint="llamacpp does: export the model as a GGUF bundle, or leave the grammar out.",
+    )
 
 
 def feed_in_turn(engine: Engine, feeds: Sequence[Feed]) -> list[np.ndarray]:

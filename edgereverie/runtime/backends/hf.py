@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgereverie.errors import BackendError
-from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, require_packages
+from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, no_grammar, require_packages
+from edgereverie.runtime.grammar import Constraint
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,9 @@ class HfEngine:
 
     def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
         return feed_in_turn(self, feeds)
+
+    def constraint(self, grammar: str) -> Constraint:
+        no_grammar(self)
 
     def close(self) -> None:
         """Let go of the weights; they are freed when nobody else holds the model."""

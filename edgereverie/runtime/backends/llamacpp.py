@@ -24,6 +24,7 @@ import numpy as np
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError
 from edgereverie.runtime.engine import CacheFull, Feed, check_feed, check_feeds, require_packages
+from edgereverie.runtime.grammar import Constraint
 
 if TYPE_CHECKING:
     from edgereverie.runtime.backends import _onnx
@@ -48,7 +49,7 @@ class LlamaEngine:
 
     backend = "llamacpp"
     device = "cpu"
-    grammar = False
+    grammar = True
     branching = True
 
     def __init__(self, bundle: Bundle, *, precise: bool) -> None:
@@ -126,6 +127,12 @@ class LlamaEngine:
 
     def open(self) -> LlamaStream:
         return LlamaStream(self, self._take(), 0)
+
+    def constraint(self, grammar: str) -> Constraint:
+        from edgereverie.runtime.backends._llama_grammar import LlamaGrammar
+
+        _recent.clear()
+        return LlamaGrammar(self._lib, self._lib.llama_model_get_vocab(self._model), grammar, _reason)
 
     def close(self) -> None:
         """Free context and model now, not when the last stream is forgotten. Harmless when done twice."""

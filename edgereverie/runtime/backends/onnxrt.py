@@ -12,7 +12,8 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError, BundleError
-from edgereverie.runtime.engine import Feed, check_feed, check_feeds, feed_in_turn, require_packages
+from edgereverie.runtime.engine import Feed, check_feed, check_feeds, feed_in_turn, no_grammar, require_packages
+from edgereverie.runtime.grammar import Constraint
 
 if TYPE_CHECKING:
     from onnxruntime import IOBinding
@@ -86,6 +87,9 @@ class OnnxEngine:
             feed.stream.length += 1
             cache.length = feed.stream.length
         return [logits[cache.lane] for cache in caches]
+
+    def constraint(self, grammar: str) -> Constraint:
+        no_grammar(self)
 
     def close(self) -> None:
         """Let go of the graphs and their memory."""
