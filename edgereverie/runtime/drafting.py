@@ -10,7 +10,6 @@ from edgereverie.chat import stop_ids
 from edgereverie.records import Answer, Token
 from edgereverie.runtime.detokenise import Detokenizer, StopWords
 from edgereverie.runtime.generation import require_room
-from edgereverie.runtime.measuring import Measured
 from edgereverie.runtime.request import Request
 
 
@@ -40,7 +39,7 @@ class Draft:
         """How many more tokens the answer may have."""
         return self._request.options.max_tokens - len(self.record)
 
-    def add(self, token: int, own: Measured) -> str:
+    def add(self, token: int, own: tuple[float, float, float, int]) -> str:
         """Append a token; the text that it completes. A stop word ends the answer."""
         self.drawn += 1
         return self._append(token, own)
@@ -77,7 +76,7 @@ class Draft:
         }
         return Answer(**(fields | told))
 
-    def _append(self, token: int, own: Measured) -> str:
+    def _append(self, token: int, own: tuple[float, float, float, int]) -> str:
         piece = self._stops.add(self._words.add(token))
         self.record.append(Token(token, len(self.text), len(self.text) + len(piece), *own))
         self.text += piece

@@ -138,7 +138,7 @@ class Fusion:
 
 def fusion_of(request: Request) -> Fusion:
     """The fusion that was calibrated for the model that is asked, or the plain reading of log-odds."""
-    calibration = request.model.calibration
+    calibration = getattr(request.model, "calibration", None)
     return calibration.fusion if calibration else Fusion()
 
 

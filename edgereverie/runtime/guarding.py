@@ -10,6 +10,7 @@ from itertools import takewhile
 from edgereverie.errors import BackendError
 from edgereverie.records import Answer
 from edgereverie.registry import GUARDS
+from edgereverie.runtime.calibration.applying import apply_rules
 from edgereverie.runtime.generation import generate
 from edgereverie.runtime.guards._figures import carried, with_figures
 from edgereverie.runtime.guards.base import AnswerGuard, DecodingGuard, Guard
@@ -18,7 +19,7 @@ from edgereverie.runtime.request import Done, Event, Piece, Request, Retraction
 
 Guarding = str | Guard | Sequence[Guard]
 # Who finds other words comes before who judges the words that are there; verify judges as flag does and goes on.
-_ORDER = ("agree", "reflect", "flag", "verify")
+_ORDER = ("agree", "reflect", "flag", "verify", "abstain")
 
 
 def named(guards: str) -> list[Guard]:
@@ -73,22 +74,24 @@ def guarded(request: Request, guards: Guarding) -> Iterator[Event]:
 def _events(request: Request, decoding: DecodingGuard | None, looking: Sequence[AnswerGuard]) -> Iterator[Event]:
     started = time.perf_counter()
     answer = yield from (decoding.generate(request) if decoding else generate(request))
-    shown = answer.text
+    shown, names = answer.text, () if decoding is None else (decoding.name,)
     for guard in looking:
-        if answer.abstained:  # there is nothing left to judge
-            break
-        before = answer
-        answer = guard.apply(request, before)
-        if figures := carried(before):
-            answer = with_figures(request, answer, figures)
-        if before.reason and answer.reason != before.reason:
-            answer = replace(answer, reason="; ".join(filter(None, (before.reason, answer.reason))))
-        if before.draft is not None and answer.draft != before.draft:
-            answer = replace(answer, draft=before.draft)
-        yield from _shown_anew(shown, answer)
-        shown = answer.text
-    names = tuple(guard.name for guard in (decoding, *looking) if guard is not None)
-    yield Done(replace(answer, guards=names, seconds=time.perf_counter() - started))
+        if not answer.abstained:  # else there is nothing left to judge
+            answer = _looked_at(request, guard, replace(answer, guards=names))
+            yield from _shown_anew(shown, answer)
+        shown, names = answer.text, (*names, guard.name)
+    answer = apply_rules(request, replace(answer, guards=names), act=False)
+    yield Done(replace(answer, seconds=time.perf_counter() - started))
+
+
+def _looked_at(request: Request, guard: AnswerGuard, before: Answer) -> Answer:
+    """What the guard makes of the answer. What guards before it said of the answer, and the model's own text, stay."""
+    answer = guard.apply(request, before)
+    if figures := carried(before):
+        answer = with_figures(request, answer, figures)
+    if before.reason and answer.reason != before.reason:
+        answer = replace(answer, reason="; ".join(filter(None, (before.reason, answer.reason))))
+    return replace(answer, draft=before.draft) if before.draft is not None else answer
 
 
 def _shown_anew(shown: str, answer: Answer) -> Iterator[Event]:

@@ -20,6 +20,7 @@ from edgereverie.chat import ChatFormat, chat_format, encode
 from edgereverie.errors import BackendError, BundleError
 from edgereverie.records import Answer, ImageSpec, Options, Turn
 from edgereverie.registry import BACKENDS
+from edgereverie.runtime.calibration.record import Calibration, fitting
 from edgereverie.runtime.engine import Backend, Engine, Stream
 from edgereverie.runtime.generation import require_room
 from edgereverie.runtime.guarding import Guarding, guarded
@@ -41,7 +42,7 @@ class Model:
     """One model, loaded. Not for several threads at once.
 
     name: what reports call it. image: the picture's geometry. sight: what it has looked at. allowed: (vocabulary,) bool,
-    tokens that may be generated.
+    tokens that may be generated. calibration: the bundle's, where it is for this artefact, backend and prompt.
     """
 
     engine: Engine
@@ -51,6 +52,7 @@ class Model:
     name: str
     bundle: Bundle | None = None
     folder: Path | None = None  # a model folder, where no bundle was loaded
+    calibration: Calibration | None = field(init=False, default=None)
     sight: Sight = field(init=False, repr=False)
     allowed: np.ndarray = field(init=False, repr=False)
     _priors: OrderedDict[tuple[int, ...], float] = field(default_factory=OrderedDict, repr=False)
@@ -70,6 +72,7 @@ class Model:
         self.allowed = np.arange(self.engine.vocabulary) < known
         self.allowed[self.engine.image_token] = False
         self._yes, self._no = spellings(self.tokenizer, "yes"), spellings(self.tokenizer, "no")
+        self.calibration = fitting(self)
 
     @classmethod
     def load(cls, path: Path, backend: str = "auto", precise: bool = False) -> Model:

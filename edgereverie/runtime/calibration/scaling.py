@@ -49,7 +49,7 @@ def fit_logistic(features: np.ndarray, targets: np.ndarray, l2: float = 0.0) -> 
         gradient = design.T @ (p - targets) + penalty * weights
         curvature = (design * (p * (1 - p))[:, None]).T @ design + np.diag(penalty)
         step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
-        if float((p * (1 - p)).max()) < _SURE:
+        if l2 == 0 and float((p * (1 - p)).max()) < _SURE:
             break
         if gradient @ step < _ENOUGH * (1 + loss):
             return weights[:-1] - step[:-1], float(weights[-1] - step[-1])

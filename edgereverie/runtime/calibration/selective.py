@@ -88,14 +88,16 @@ def sgr(scores: np.ndarray, right: np.ndarray, alpha: float, delta: float) -> Se
     return best
 
 
-def items_needed(alpha: float, delta: float) -> int:
-    """The fewest answered items with which ``fixed_sequence`` can promise anything: (1 - alpha)^n <= delta without errors.
+def items_needed(alpha: float, delta: float, errors: int = 0) -> int:
+    """The fewest answered items with which ``fixed_sequence`` can promise anything in spite of so many errors.
+
+    Without errors: (1 - alpha)^n <= delta.
 
     >>> items_needed(0.1, 0.1), items_needed(0.1, 0.05), items_needed(0.05, 0.05), items_needed(0.01, 0.05)
     (22, 29, 59, 299)
     """
     n = max(1, math.floor(math.log(delta) / math.log1p(-alpha)) - 1)
-    while binomial_tail(0, n, alpha) > delta:
+    while binomial_tail(errors, n, alpha) > delta:
         n += 1
     return n
 

@@ -25,6 +25,9 @@ def with_figures(request: Request, answer: Answer, figures: dict[str, float]) ->
     """The claims with the figures that they lack, and what that makes of their support."""
     fusion, out = fusion_of(request), []
     for claim in answer.claims:
+        if figures.keys() <= claim.evidence.keys():
+            out.append(claim)
+            continue
         evidence = {**figures, **claim.evidence}
         support = fusion.support(evidence, claim.kind)
         out.append(replace(claim, evidence=evidence, support=support, verdict=fusion.verdict(support)))

@@ -15,9 +15,8 @@ from edgereverie.records import Answer
 from edgereverie.runtime import contrast_formulas as formulas
 from edgereverie.runtime.engine import Feed, Stream
 from edgereverie.runtime.generation import generate
-from edgereverie.runtime.measuring import Measured, measured
 from edgereverie.runtime.request import Piece, Request, Retraction
-from edgereverie.runtime.sampling import log_sum_exp
+from edgereverie.runtime.sampling import log_sum_exp, measured
 from edgereverie.text.questions import is_closed
 
 _GREY = (127, 127, 127)
@@ -90,7 +89,7 @@ class Contrasted:
         self._stream, self._seen = self._model.begin(request.image, request.turns)
         self._second: Stream | None = None
         self._unread: list[int] = []  # tokens that the second stream has not read
-        self._record: list[Measured] = []
+        self._record: list[tuple[float, float, float, int]] = []
         self.steps = self.opened = 0
         self._open = False
         try:
@@ -100,7 +99,7 @@ class Contrasted:
             raise
 
     def step(self, token: int) -> None:
-        self._record.append(measured(self._seen, token))
+        self._record.append(measured(self._seen, token, int(self._seen.argmax())))
         room, engine = self._model.sight.room, self._model.engine
         if self._open and self._second is not None and not self._unread:  # unsure steps come in runs
             feeds = [Feed(self._stream, [token]), Feed(self._second, [token])]
@@ -112,11 +111,11 @@ class Contrasted:
         self._unread.append(token)
         self._decide(None)
 
-    def record(self, tokens) -> list[Measured]:
+    def record(self, tokens) -> list[tuple[float, float, float, int]]:
         """Of all tokens, the last of which may not have been fed."""
         found = list(tokens)
         if len(found) > len(self._record):
-            self._record.append(measured(self._seen, found[-1]))
+            self._record.append(measured(self._seen, found[-1], int(self._seen.argmax())))
         return self._record[: len(found)]
 
     def close(self) -> None:

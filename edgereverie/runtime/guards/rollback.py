@@ -13,9 +13,8 @@ from edgereverie.runtime.drafting import Draft
 from edgereverie.runtime.generation import generate
 from edgereverie.runtime.guards._judging import Judge
 from edgereverie.runtime.guards.base import ABSTENTION
-from edgereverie.runtime.measuring import measured
 from edgereverie.runtime.request import Piece, Request, Retraction
-from edgereverie.runtime.sampling import choose
+from edgereverie.runtime.sampling import choose, measured
 
 _END = re.compile(r"(?:(?<!\d)[.!?]|\n)[\"'”’)\]]*\s*$")
 _PRONOUN = re.compile(r"\s*(?:it|its|they|their|these|those|both|this)\b", re.IGNORECASE)
@@ -126,7 +125,7 @@ class Writing:
             if token in draft.ends:
                 draft.ended = "stop"
                 break
-            yield from self._show(draft.add(token, measured(self._row, token)))
+            yield from self._show(draft.add(token, measured(self._row, token, int(self._row.argmax()))))
             if draft.ended:
                 break
             if draft.left:
@@ -188,7 +187,7 @@ class Writing:
         if ids:
             rows += list(self._request.model.sight.room(lambda: self._stream.feed(ids, logits="all")))
         for token, row in zip(ids, rows, strict=False):
-            self._draft.add(token, measured(row, token))
+            self._draft.add(token, measured(row, token, int(row.argmax())))
         self._row, self._draft.drawn = rows[-1], drawn
 
 

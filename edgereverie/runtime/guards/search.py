@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from edgereverie.records import Answer
 from edgereverie.runtime.drafting import Draft
 from edgereverie.runtime.generation import generate
-from edgereverie.runtime.measuring import measured
 from edgereverie.runtime.request import Piece, Request, Retraction
+from edgereverie.runtime.sampling import measured
 from edgereverie.runtime.voice import ModelVoice
 from edgereverie.search.beams import Beam, View, diverse_beams
 from edgereverie.search.ranks import costs
@@ -99,7 +99,7 @@ def _told(draft: Draft, view: View, words: tuple[int, ...]) -> Generator[Piece, 
     rows = [view.row, *view.stream.feed(words, logits="all")]
     view.row = rows[-1]
     for token, row in zip(words, rows, strict=False):
-        if piece := draft.add(token, measured(row, token)):
+        if piece := draft.add(token, measured(row, token, int(row.argmax()))):
             yield Piece(piece)
         if draft.ended:
             return
