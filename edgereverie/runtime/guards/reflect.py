@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgereverie.data.sources.reverie import EXPLAIN_WRONG
 from edgereverie.records import Answer, Turn
@@ -12,6 +16,10 @@ from edgereverie.runtime.guards.base import ABSTENTION
 from edgereverie.runtime.request import Request
 from edgereverie.runtime.sampling import log_softmax, log_sum_exp
 from edgereverie.runtime.scoring import spellings
+from edgereverie.runtime.sight import Picture
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 ORDERS = ("Is this answer right or wrong?", "Is this answer wrong or right?")
 
@@ -20,12 +28,13 @@ ORDERS = ("Is this answer right or wrong?", "Is this answer wrong or right?")
 class Reflect:
     """Reflection with a REVERIE-tuned model (arXiv 2407.11422), one revision at most.
 
-    The verdict is the log-odds of "right" over "wrong" to a question about the answer, with the picture minus without it,
-    averaged over both orders of the two words; claims get it as the figure ``reflection``. Under ``cut`` nats the model
-    writes why the answer is wrong, in at most ``rationale_tokens`` tokens and in the words of training, and answers again
-    with that in its context. The second answer is taken when its verdict is over the cut, exceeds the first by ``margin``
-    nats and its grounding (nats per token that the picture adds) is no lower. When both are under the cut the answer
-    abstains, and the rationale is the reason.
+    The verdict is the log-odds of "right" over "wrong" to a question about the answer, averaged over both orders of the two
+    words; claims get what the picture adds to it as the figure ``reflection``. An answer is doubted when the model calls it
+    wrong with the picture, and does so the more for it: by more than -``cut`` nats. Then it writes why the answer is wrong,
+    in at most ``rationale_tokens`` tokens and in the words of training, and answers again with that in its context. The
+    second answer is taken when it is not doubted, its reflection exceeds the first's by ``margin`` nats and its grounding
+    (nats per token that the picture adds) is no lower. When both are doubted the answer abstains, and the rationale is the
+    reason.
 
     Of use only where the verdict tells right answers from wrong: measure that first (``benchmarks/guards.py``).
     """
@@ -38,25 +47,23 @@ class Reflect:
     def apply(self, request: Request, answer: Answer) -> Answer:
         if request.image is None or answer.abstained or not answer.text.strip():
             return answer
-        first = verdict(request, answer.text)
-        if first >= self.cut:
-            return noted(request, answer, "reflection", first)
+        first = judged(request, answer.text)
+        if not self._doubted(first):
+            return noted(request, answer, "reflection", first.gain)
         why = self._why_wrong(request, answer.text)
         again = self._again(request, answer.text, why) if why else ""
         if not again or again == answer.text.strip():
-            return noted(request, answer, "reflection", first)
-        second = verdict(request, again)
-        if second < self.cut:
-            return replace(
-                answer, text=ABSTENTION, claims=(), abstained=True, draft=answer.draft or answer.text,
-                reason=f"reflect: {why}",
-            )  # fmt: skip
-        if second < first + self.margin or grounding(request, again) < grounding(request, answer.text):
-            return noted(request, answer, "reflection", first)
-        changed = replace(
-            answer, text=again, claims=(), draft=answer.draft or answer.text, reason=f"reflect: {why}"
-        )  # fmt: skip
-        return noted(request, changed, "reflection", second)
+            return noted(request, answer, "reflection", first.gain)
+        second, draft, reason = judged(request, again), answer.draft or answer.text, f"reflect: {why}"
+        if self._doubted(second):
+            return replace(answer, text=ABSTENTION, claims=(), abstained=True, draft=draft, reason=reason)
+        if second.gain < first.gain + self.margin or grounding(request, again) < grounding(request, answer.text):
+            return noted(request, answer, "reflection", first.gain)
+        changed = replace(answer, text=again, claims=(), record=(), draft=draft, reason=reason)
+        return noted(request, changed, "reflection", second.gain)
+
+    def _doubted(self, found: Verdict) -> bool:
+        return found.seen < 0 and found.gain < self.cut
 
     def _why_wrong(self, request: Request, text: str) -> str:
         turns = (*request.turns, Turn("assistant", text), Turn("user", EXPLAIN_WRONG.format(answer=text)))
@@ -74,17 +81,30 @@ class Reflect:
         return _said(request, turns, request.options.max_tokens)
 
 
-def verdict(request: Request, text: str) -> float:
-    """How much rather the model calls the answer right than wrong, in nats, for having seen the picture."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How much rather a model calls an answer right than wrong, in nats: with the picture, and without it."""
+
+    seen: float
+    blind: float
+
+    @property
+    def gain(self) -> float:
+        """What the picture adds: a leaning to either word that has nothing to do with it cancels out."""
+        return self.seen - self.blind
+
+
+def judged(request: Request, text: str) -> Verdict:
+    """The model's own verdict on an answer, the mean of both orders."""
     model = request.model
-    right, wrong = spellings(model.tokenizer, "right"), spellings(model.tokenizer, "wrong")
+    right, wrong = _spelt(model.tokenizer, "right"), _spelt(model.tokenizer, "wrong")
     asked = [(*request.turns, Turn("assistant", text), Turn("user", order)) for order in ORDERS]
-    found = []
-    for image, sign in ((request.image, 1.0), (None, -1.0)):
-        for logits in model.first_logits_many(image, asked):
-            log_probs = log_softmax(logits)
-            found.append(sign * (log_sum_exp(log_probs[right]) - log_sum_exp(log_probs[wrong])))
-    return sum(found) / len(ORDERS)
+
+    def leaning(image: Picture) -> float:
+        rows = [log_softmax(logits) for logits in model.first_logits_many(image, asked)]
+        return sum(log_sum_exp(row[right]) - log_sum_exp(row[wrong]) for row in rows) / len(rows)
+
+    return Verdict(leaning(request.image), leaning(None))
 
 
 def grounding(request: Request, text: str) -> float:
@@ -107,6 +127,11 @@ def _said(request: Request, turns: tuple[Turn, ...], most: int) -> str:
             next(writing)
         except StopIteration as end:
             return end.value.text.strip()
+
+
+@lru_cache(maxsize=16)
+def _spelt(tokenizer: Tokenizer, word: str) -> np.ndarray:
+    return spellings(tokenizer, word)
 
 
 GUARD = Reflect()
