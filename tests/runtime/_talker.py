@@ -31,6 +31,12 @@ SURE = 0.98  # of a scripted token
 Says = Callable[[str, bool, str], str | Mapping[str, float]]
 
 
+class Question(str):
+    """The last question; ``before`` is what was said before it, question and answer in turn."""
+
+    before: tuple[str, ...] = ()
+
+
 class CountedStream(_conftest.ScriptedStream):
     def __init__(self, engine: Any, fed: Sequence[int] = ()) -> None:
         super().__init__(engine, fed)
@@ -78,9 +84,13 @@ def talker(words: Any, says: Says, context: int = 512) -> Model:
     def rule(fed: tuple[int, ...]) -> np.ndarray:
         if begin not in fed:
             return np.zeros(size)
-        start = len(fed) - 1 - fed[::-1].index(begin)
-        asked = len(fed) - 1 - fed[::-1].index(user)
-        question = words.decode([token for token in fed[asked + 1 : start] if token not in (picture, end)]).strip()
+        texts, marks = [], [at for at, token in enumerate(fed) if token in (begin, user)]
+        for at, following in zip(marks, [*marks[1:], len(fed)], strict=True):
+            inside = [token for token in fed[at + 1 : following] if token not in (picture, end)]
+            texts.append(words.decode(inside).strip())
+        start = marks[-1]
+        question = Question(texts[-2])
+        question.before = tuple(texts[:-2])
         said = fed[start + 1 :]
         script = says(question, picture in fed, words.decode(list(said)))
         if isinstance(script, str):
@@ -99,5 +109,5 @@ def token_of(words: Any, word: str, end: int) -> int:
     """The one token that the word is, with the blank before it."""
     if not word:
         return end
-    (token,) = words.encode(word, add_special_tokens=False).ids
-    return token
+    token = words.token_to_id(f"▁{word}")
+    return words.token_to_id(word) if token is None else token
