@@ -110,6 +110,8 @@ class LlamaEngine:
         settings.n_threads = settings.n_threads_batch = threads
         if precise:
             settings.type_k = settings.type_v = lib.GGML_TYPE_F32
+        if precise or self.device == "cpu":
+            # On CPUs a step behind a picture takes 1.4 times as long with it (0.5 B, 620 tokens), a prefill 0.87 times.
             settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:

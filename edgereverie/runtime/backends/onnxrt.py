@@ -47,7 +47,9 @@ class OnnxEngine:
         present = [_PAST.sub(r"present.\1.\2", name) for name in past]
         _onnx.names_of(self._decoder, path, {"inputs_embeds", *past[:1]}, {"logits", *present})
         self._takes = frozenset(inputs)
-        self.vocabulary = _number(self._decoder.get_outputs()[0].shape[-1], "logits", path)
+        logits = next(entry for entry in self._decoder.get_outputs() if entry.name == "logits")
+        self.vocabulary = _number(logits.shape[-1], "logits", path)
+        self._logits = _onnx.DTYPES[logits.type]
         self._width = _number(inputs["inputs_embeds"].shape[-1], "inputs_embeds", path)
         self._dtype = _onnx.DTYPES[inputs["inputs_embeds"].type]
         self._cache = CacheSpec(
@@ -99,12 +101,14 @@ class OnnxEngine:
         """Logits (tokens, vocabulary); keys and values stay in the cache, on the device they were computed on."""
         bound = cache.binding(self._decoder, past, rows.shape[1])
         logits = self._compute(bound, rows, np.array([past]))
-        cache.keep(bound.get_outputs(), past + rows.shape[1])
+        cache.keep(bound, past + rows.shape[1])
         return logits[0]
 
     def _compute(self, bound: IOBinding, rows: np.ndarray, past: np.ndarray) -> np.ndarray:
         """rows: (lanes, tokens, width) behind ``past`` tokens in each lane. Logits (lanes, tokens, vocabulary) float32."""
         totals = past[:, None] + rows.shape[1]
+        logits = np.empty((*rows.shape[:2], self.vocabulary), self._logits)
+        bound.bind_output("logits", "cpu", 0, self._logits, logits.shape, logits.ctypes.data)
         bound.bind_cpu_input("inputs_embeds", rows)
         if "attention_mask" in self._takes:
             mask = np.arange(totals.max()) < totals
@@ -118,7 +122,7 @@ class OnnxEngine:
                 f"The decoder graph failed ({str(error).splitlines()[0]}).",
                 hint="Out of memory, or a graph that this onnxruntime does not run: export it again.",
             ) from None
-        return bound.get_outputs()[0].numpy().astype(np.float32, copy=False)
+        return logits.astype(np.float32, copy=False)
 
     def _rows(self, ids: np.ndarray, features: np.ndarray | None) -> np.ndarray:
         rows = self._embed.run(["inputs_embeds"], {"input_ids": ids[None]})[0].astype(self._dtype)
