@@ -12,6 +12,7 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError, BundleError
+from edgereverie.runtime.choosing import asked_for, on_device
 from edgereverie.runtime.engine import Feed, check_feed, check_feeds, feed_in_turn, no_grammar, require_packages
 from edgereverie.runtime.grammar import Constraint
 
@@ -28,20 +29,19 @@ class OnnxEngine:
     """Three graphs: vision, embedding, decoder. The cache goes in as past and comes out as present."""
 
     backend = "onnxrt"
-    device = "cpu"
     grammar = False
     branching = False
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, device: str) -> None:
         from edgereverie.runtime.backends import _onnx
         from edgereverie.runtime.backends._onnx_cache import CacheSpec
 
-        self.context = bundle.context
+        self.context, self.device = bundle.context, device
         self.image_token = _onnx.image_token(bundle)
-        self._embed = _onnx.session(bundle.file("embed"))
+        self._embed = _onnx.session(bundle.file("embed"), device)
         _onnx.names_of(self._embed, bundle.file("embed"), {"input_ids"}, {"inputs_embeds"})
         path = bundle.file("decoder")
-        self._decoder = _onnx.session(path)
+        self._decoder = _onnx.session(path, device)
         inputs = {entry.name: entry for entry in self._decoder.get_inputs()}
         past = sorted((name for name in inputs if _PAST.fullmatch(name)), key=_by_layer)
         present = [_PAST.sub(r"present.\1.\2", name) for name in past]
@@ -57,11 +57,11 @@ class OnnxEngine:
             present=tuple(present),
             shapes=tuple(tuple(_number(inputs[name].shape[at], name, path) for at in (1, 3)) for name in past),
             dtype=_onnx.DTYPES[inputs[past[0]].type],
-            device="cuda" if "CUDAExecutionProvider" in self._decoder.get_providers() else "cpu",
+            device=device,
             context=self.context,
             shared=self._decoder.get_modelmeta().custom_metadata_map.get(_FORM) == "shared",
         )
-        self._vision = _onnx.VisionEncoder(bundle, self._width)
+        self._vision = _onnx.VisionEncoder(bundle, self._width, device)
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         return self._vision.encode(pixels)
@@ -194,12 +194,14 @@ class OnnxBackend:
     packages: tuple[str, ...] = ("onnxruntime",)
     extra: str = "onnx"
 
-    def load(self, path: Path, *, precise: bool = False) -> OnnxEngine:
+    def load(self, path: Path, *, precise: bool = False, device: str = "auto") -> OnnxEngine:
         """precise changes nothing here: a graph computes in the precision that it was exported in."""
         require_packages(self)
         bundle = Bundle.load(path)
         bundle.check(hashes=False)
-        return OnnxEngine(bundle)
+        from edgereverie.runtime.backends import _onnx
+
+        return on_device(asked_for(device), _onnx.cuda_lacks(), lambda place: OnnxEngine(bundle, place), bundle.name)
 
 
 BACKEND = OnnxBackend()
