@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgereverie.bundle import MANIFEST, Bundle, write_text
+from edgereverie.bundle import MANIFEST, write_text
 from edgereverie.errors import BundleError, DataError
 from edgereverie.records import Answer, Claim, Options, Prediction, Turn, as_json
 from edgereverie.stages._console import bar, console
@@ -56,7 +56,9 @@ def calibrate(
     if not (0 < alpha < 1 and 0 < delta < 1):
         raise DataError(f"alpha is {alpha}, delta {delta}; both are probabilities.", hint="Give 0.1, say.")
     if not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder}: only a bundle can be calibrated.", hint="Export the model first: edgereverie export")
+        raise BundleError(
+            f"{folder}: only a bundle can be calibrated.", hint="Export the model first: edgereverie export"
+        )
     work = work or folder.resolve().with_name(f"{folder.resolve().name}-calibration")
     questions, root, told = _questions(data, pictures, images, seed, work)
     with open_model(str(folder), backend=backend) as model:
@@ -101,9 +103,7 @@ def _questions(
     return read_labelled(path, root, images=images, seed=seed), root, "drawn scenes" if data == SCENES else path.name
 
 
-def ask(
-    model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, journal: Path
-) -> dict[str, Answer]:
+def ask(model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, journal: Path) -> dict[str, Answer]:
     """The answer to each question by its id, with the evidence of its claims; what the journal holds is not asked again.
 
     Each question is a conversation of its own, answered greedily. All that a fusion may weigh is measured.
@@ -147,7 +147,9 @@ def judge(questions: Sequence[Labelled], answers: dict[str, Answer]) -> tuple[li
         else:
             left_out["claims nobody can judge" if answer.claims else "no claims"] += 1
     if not found:
-        raise DataError("No answer made a claim that the data can judge.", hint="Use --guard flag, and data with objects.")
+        raise DataError(
+            "No answer made a claim that the data can judge.", hint="Use --guard flag, and data with objects."
+        )
     told = "".join(f", {many:,} answers with {what} left out" for what, many in left_out.items())
     return found, told
 

@@ -171,5 +171,7 @@ def _short(value: str) -> str:
 @lru_cache(maxsize=64)
 def _warn(name: str, differing: str) -> None:
     _log.warning(
-        "%s: its calibration is not used: %s. Calibrate anew for what is loaded: edgereverie calibrate.", name, differing
+        "%s: its calibration is not used: %s. Calibrate anew for what is loaded: edgereverie calibrate.",
+        name,
+        differing,
     )
