@@ -263,7 +263,7 @@ def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
         stages.draw_scenes(data, train=0, heldout=images, seed=SEED, companion_share=0.7)
     questions = read_labelled(data, data / "images", images=None, seed=SEED)
     with stages.open_model(str(bundle)) as model:
-        answers = ask(model, questions, data / "images", guard="flag", journal=out / f"{bundle.name}-{images}.jsonl")
+        answers = ask(model, questions, data / "images", guard="none", journal=out / f"{bundle.name}-{images}.jsonl")
         backend = model.engine.backend
         artefact = stages.artefact(model)
     known, left_out = judge(questions, answers)

@@ -240,9 +240,9 @@ def test_no_promise_for_answers_that_came_about_otherwise(small_bundle: Bundle) 
 
 
 def test_no_promise_where_evidence_is_lacking(small_bundle: Bundle) -> None:
-    from edgereverie.runtime.fusion import EVERY, Feature, Reading
+    from edgereverie.runtime.fusion import EVERY, Feature, Reading, Readings
 
-    fusion = Fusion({EVERY: Reading((Feature("reflection", 1.0, missing=None),))})
+    fusion = Fusion({EVERY: Readings(Reading((Feature("reflection", 1.0, missing=None),)))})
     request = asked(small_bundle, "Is there a ring?", SELECTIVE, fusion=fusion)
     answer = said(request, "Yes.", {"ring": 0.99})
     assert outside(request, answer, request.model.calibration) == "not measured: reflection"

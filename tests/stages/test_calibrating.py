@@ -105,7 +105,7 @@ def test_a_stopped_run_goes_on(calibrated: Path, starter_bundle: Path, tmp_path:
 
 def test_answers_of_other_settings_are_not_taken_over(calibrated: Path) -> None:
     with pytest.raises(DataError, match="belongs to another run"):
-        stages.calibrate(calibrated, "scenes", images=IMAGES, seed=5, guard="verify")
+        stages.calibrate(calibrated, "scenes", images=IMAGES, seed=5, guard="contrast")
 
 
 def test_too_little_data_says_how_much_more_and_leaves_the_bundle(starter_bundle: Path, tmp_path: Path) -> None:
@@ -124,6 +124,8 @@ def test_what_cannot_be_calibrated_is_refused(tmp_path: Path, calibrated: Path) 
         stages.calibrate(calibrated, str(tmp_path / "nothing"))
     with pytest.raises(DataError, match="both are probabilities"):
         stages.calibrate(calibrated, "scenes", alpha=1.5)
+    with pytest.raises(BackendError, match="The guard verify goes by the calibration that is to be made"):
+        stages.calibrate(calibrated, "scenes", images=IMAGES, seed=5, guard="verify,flag")
 
 
 def claim(subject: str, polarity: float = 1.0, start: int = 0) -> Claim:
@@ -176,11 +178,11 @@ def test_the_verb_hands_on_what_the_command_line_says(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(stages, "calibrate", stage)
     with pytest.raises(SystemExit) as left:
-        main(["calibrate", "b", "--data", "d.jsonl", "--alpha", "0.05", "--images", "9", "--guard", "verify"])
+        main(["calibrate", "b", "--data", "d.jsonl", "--alpha", "0.05", "--images", "9", "--guard", "contrast"])
     assert left.value.code in (0, None)
     assert noted == {
         "folder": Path("b"), "data": "d.jsonl", "pictures": None, "images": 9, "alpha": 0.05, "delta": 0.1,
-        "guard": "verify", "seed": 0, "backend": "auto", "work": None,
+        "guard": "contrast", "seed": 0, "backend": "auto", "work": None,
     }  # fmt: skip
     printed = capsys.readouterr()
     assert "wrote b/bundle.json" in printed.out
