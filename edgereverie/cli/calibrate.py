@@ -44,9 +44,9 @@ def calibrate(
 
     Example: edgereverie calibrate bundles/starter-gguf-q8-0 --data scenes --images 600
     """
-    from edgereverie.stages.calibrating import calibrate as run
-    from edgereverie.stages.calibrating import summary
+    from edgereverie import stages
 
-    summary(run(bundle, data, pictures=pictures, images=images, alpha=alpha, delta=delta, guard=guard, seed=seed,
-                backend=backend, work=work))  # fmt: skip
+    found = stages.calibrate(bundle, data, pictures=pictures, images=images, alpha=alpha, delta=delta, guard=guard,
+                             seed=seed, backend=backend, work=work)  # fmt: skip
+    stages.calibration_summary(found)
     done(bundle / "bundle.json", f"edgereverie ask {bundle} --guard abstain --image PICTURE 'Is there a dog?'")

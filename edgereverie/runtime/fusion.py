@@ -26,6 +26,7 @@ STRAIGHTENED_FROM = 1000  # claims of a group that an isotonic map takes
 _OWN_FROM, _OWN_EACH = 300, 30  # claims, and of the rarer label, that a kind of claim needs for weights of its own
 _L2 = 1.0
 _TAIL = 0.005  # of a feature's values on either side are pulled in to the rest
+_ASKED = frozenset(("verification", "asked"))  # figures that short questions give
 _CANDIDATES = (
     "log_prob_mean", "log_prob_min", "margin_min", "grounding", "grounding_min", "verification", "asked", "polarity",
     "log_length", "reflection", "agreement",
@@ -80,6 +81,14 @@ class Reading:
         return tuple(one.name for one in self.features if one.missing is None and one.name not in figures)
 
 
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """full: of all that can be measured. words: of the answer's words alone, for claims that were not asked about."""
+
+    full: Reading
+    words: Reading | None = None
+
+
 # Grounding is clipped: a single rare word piece can be worth more, and common words that any text would predict are worth
 # little although they are true, so it may tip the scales but not outweigh the question.
 PLAIN = Reading((Feature("verification", 1.0), Feature("grounding", 0.25, low=-2.0, high=2.0)))
@@ -89,21 +98,24 @@ PLAIN = Reading((Feature("verification", 1.0), Feature("grounding", 0.25, low=-2
 class Fusion:
     """How evidence becomes support, by kind of claim, and support a verdict.
 
-    groups: by claim kind, EVERY for those without one of their own. supported, contradicted: where verdicts begin.
-    negation: whether "is it true that there is no ...?" is asked, too, which small models often do not understand.
+    groups: by claim kind, EVERY for those without one of their own. full: of claims about which everything was measured;
+    words: of those that were not asked about. supported, contradicted: where verdicts begin. negation: whether "is it true
+    that there is no ...?" is asked, too, which small models often do not understand.
     """
 
-    groups: Mapping[str, Reading] = field(default_factory=lambda: {EVERY: PLAIN})
+    groups: Mapping[str, Readings] = field(default_factory=lambda: {EVERY: Readings(PLAIN)})
     supported: float = 0.7
     contradicted: float = 0.3
     negation: bool = False
 
-    def reading(self, kind: ClaimKind = "object") -> Reading:
+    def readings(self, kind: ClaimKind = "object") -> Readings:
         return self.groups.get(kind) or self.groups[EVERY]
 
     def support(self, evidence: Mapping[str, float], kind: ClaimKind = "object") -> float:
         """In (0, 1), how strongly the picture speaks for the claim."""
-        return self.reading(kind).probability(figures(evidence, negation=self.negation))
+        known, readings = figures(evidence, negation=self.negation), self.readings(kind)
+        alone = readings.words is not None and not known.keys() & _ASKED
+        return (readings.words if alone else readings.full).probability(known)
 
     def verdict(self, support: float) -> Verdict:
         if support >= self.supported:
@@ -112,7 +124,7 @@ class Fusion:
 
     def lacks(self, evidence: Mapping[str, float], kind: ClaimKind = "object") -> tuple[str, ...]:
         """What calibration always knew of a claim and is not known of this one: no rule holds for it then."""
-        return self.reading(kind).lacks(figures(evidence, negation=self.negation))
+        return self.readings(kind).full.lacks(figures(evidence, negation=self.negation))
 
     def as_json(self) -> dict[str, Any]:
         return as_json(self)
@@ -121,7 +133,10 @@ class Fusion:
     def from_json(cls, data: Mapping[str, Any]) -> Fusion:
         """What ``as_json`` gave. Raises BundleError when it is anything else."""
         try:
-            groups = {str(kind): _reading(told) for kind, told in data["groups"].items()}
+            groups = {
+                str(kind): Readings(_reading(told["full"]), None if told["words"] is None else _reading(told["words"]))
+                for kind, told in data["groups"].items()
+            }
             numbers = {key: float(data[key]) for key in ("supported", "contradicted")}
             if (
                 EVERY not in groups
@@ -195,13 +210,18 @@ def fitted(
     true = np.asarray(true, np.float64)
     heard = hears_negation(evidence, true) if negation is None else negation
     rows = [figures(one, negation=heard) for one in evidence]
-    groups = {EVERY: _fit(rows, true, names)}
+    groups = {EVERY: _both(rows, true, names)}
     for kind in sorted(set(kinds)):
         mine = np.array([one == kind for one in kinds])
         few = min(true[mine].sum(), (1 - true[mine]).sum())
         if len(set(kinds)) > 1 and mine.sum() >= _OWN_FROM and few >= _OWN_EACH:
-            groups[kind] = _fit([row for row, own in zip(rows, mine, strict=True) if own], true[mine], names)
+            groups[kind] = _both([row for row, own in zip(rows, mine, strict=True) if own], true[mine], names)
     return Fusion(groups, negation=heard)
+
+
+def _both(rows: Sequence[Mapping[str, float]], true: np.ndarray, names: Sequence[str]) -> Readings:
+    words = [name for name in names if name not in _ASKED]
+    return Readings(_fit(rows, true, names), _fit(rows, true, words) if words and len(words) < len(names) else None)
 
 
 def _fit(rows: Sequence[Mapping[str, float]], true: np.ndarray, names: Sequence[str]) -> Reading:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgereverie.bundle import MANIFEST, write_text
-from edgereverie.errors import BundleError, DataError
+from edgereverie.errors import BackendError, BundleError, DataError
 from edgereverie.records import Answer, Claim, Options, Prediction, Turn, as_json
 from edgereverie.stages._console import bar, console
 from edgereverie.stages.backbones import open_model
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCENES = "scenes"
 DRAWN = 600
 OPTIONS = Options(max_tokens=160)
+_JUDGING = ("verify", "rollback")
 
 
 def calibrate(
@@ -37,7 +38,7 @@ def calibrate(
     images: int | None = None,
     alpha: float = 0.1,
     delta: float = 0.1,
-    guard: str = "flag",
+    guard: str = "none",
     seed: int = 0,
     backend: str = "auto",
     work: Path | None = None,
@@ -49,7 +50,6 @@ def calibrate(
     Raises DataError for too little data, with how much more is needed.
     """
     from edgereverie.data.labelled import pictures_of
-    from edgereverie.runtime.calibration.applying import working
     from edgereverie.runtime.calibration.learning import learn
     from edgereverie.runtime.calibration.record import Calibration, identity, store
 
@@ -75,7 +75,7 @@ def calibrate(
         fusion=found.fusion,
         rules=found.rules,
         lacking=found.lacking,
-        guards=working(guard.split(",")),
+        guards=_before(guard),
         seed=seed,
         report=found.report,
     )
@@ -106,14 +106,16 @@ def _questions(
 def ask(model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, journal: Path) -> dict[str, Answer]:
     """The answer to each question by its id, with the evidence of its claims; what the journal holds is not asked again.
 
-    Each question is a conversation of its own, answered greedily. All that a fusion may weigh is measured.
+    Each question is a conversation of its own, answered greedily. All that a fusion may weigh is measured: abstain does
+    that, and has no rule to follow yet. Raises BackendError for a guard that goes by the fusion itself.
     """
     from edgereverie.evaluation.journal import Journal
     from edgereverie.runtime.calibration.record import Calibration, identity
     from edgereverie.runtime.fusion import Fusion
 
     mine = identity(model)
-    told = json.dumps([mine, guard, as_json(OPTIONS), [(one.id, one.image, one.question) for one in questions]])
+    guards = ",".join([*_before(guard), "abstain"])
+    told = json.dumps([mine, guards, as_json(OPTIONS), [(one.id, one.image, one.question) for one in questions]])
     kept = Journal(journal, hashlib.sha256(told.encode()).hexdigest())
     blank = Calibration(**mine, data="", images={}, claims={}, fusion=Fusion(negation=True))
     by_image: dict[str, list[Labelled]] = {}
@@ -125,12 +127,25 @@ def ask(model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, 
             for done, (image, asked) in enumerate(by_image.items()):
                 progress(done, len(by_image))
                 if missing := [one for one in asked if one.id not in kept.answers]:
-                    said = [model.answer(root / image, [Turn("user", one.question)], OPTIONS, guard) for one in missing]
+                    said = [model.answer(root / image, [Turn("user", one.question)], OPTIONS, guards) for one in missing]
                     kept.add(Prediction(one.id, replace(a, record=())) for one, a in zip(missing, said, strict=True))
             progress(len(by_image), len(by_image))
     finally:
         model.calibration = before
     return {one.id: kept.answers[one.id] for one in questions}
+
+
+def _before(guard: str) -> tuple[str, ...]:
+    """The guards that shape the answers. Raises BackendError for one that judges by what is only being learned."""
+    from edgereverie.runtime.calibration.applying import working
+
+    names = [name.strip() for name in guard.split(",")]
+    if circular := [name for name in names if name in _JUDGING]:
+        raise BackendError(
+            f"The guard {circular[0]} goes by the calibration that is to be made.",
+            hint="Calibrate without it. What is promised of the claims that stay holds with verify, too.",
+        )
+    return working(names)
 
 
 def judge(questions: Sequence[Labelled], answers: dict[str, Answer]) -> tuple[list[Known], str]:

@@ -34,10 +34,12 @@ def outside(request: Request, answer: Answer, calibration: Calibration) -> str:
 
 
 def working(guards: Sequence[str]) -> tuple[str, ...]:
-    """The guards that decide what an answer says.
+    """The guards that make an answer say what the model alone would not have said.
 
-    >>> working(("flag", "verify", "abstain"))
-    ('verify',)
+    What verify takes out changes no promise about the claims that stay: they are fewer, and measured as they were.
+
+    >>> working(("contrast", "verify", "abstain"))
+    ('contrast',)
     """
     return tuple(name for name in guards if name not in SILENT)
 
@@ -67,6 +69,9 @@ def apply_rules(request: Request, answer: Answer, *, act: bool) -> Answer:
 
 
 def _closed(answer: Answer, calibration: Calibration, *, act: bool) -> Answer:
+    """The rules choose among yes and no as the model said them; one that was turned since is no longer what they speak of."""
+    if answer.draft is not None:
+        return _silent(answer, "the model's own answer was contradicted, and no rule holds for the other") if act else answer
     support = min(claim.support for claim in answer.claims)
     if (rule := calibration.rule("selective", "closed")) is not None:
         holds, why = support >= rule.threshold, f"support {support:.3f} is under {rule.threshold:.3f}"
