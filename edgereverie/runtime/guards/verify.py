@@ -9,7 +9,8 @@ from edgereverie.records import Answer, Claim, Turn
 from edgereverie.runtime.guards._evidence import Fusion, assess, confidence
 from edgereverie.runtime.guards._rewrite import without
 from edgereverie.runtime.request import Request
-from edgereverie.text.claims import asked_object, claims, says_yes
+from edgereverie.text.claims import claims
+from edgereverie.text.questions import asked_object, says_yes
 
 ABSTENTION = "I am not sure what the image shows."
 
