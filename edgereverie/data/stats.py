@@ -15,8 +15,8 @@ from edgereverie.data.looks import Progress
 from edgereverie.data.mix import NONE, Counts, counts
 from edgereverie.errors import DataError
 from edgereverie.records import PreferencePair, Sample, Turn
+from edgereverie.text.asking import asked_object, says_yes
 from edgereverie.text.claims import claims
-from edgereverie.text.questions import asked_object, says_yes
 
 QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
 OBJECTS = 25  # the most frequent ones that are told

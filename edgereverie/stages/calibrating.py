@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgereverie.bundle import MANIFEST, Bundle, write_text
+from edgereverie.bundle import MANIFEST, write_text
 from edgereverie.errors import BundleError, DataError
 from edgereverie.records import Answer, Claim, Options, Prediction, Turn, as_json
 from edgereverie.stages._console import bar, console
@@ -154,7 +154,7 @@ def judge(questions: Sequence[Labelled], answers: dict[str, Answer]) -> tuple[li
 
 def truth(question: Labelled, answer: Answer, claim: Claim) -> bool | None:
     """Whether the claim is true: by what is known of the picture, or by the right answer of yes and no."""
-    from edgereverie.text.claims import says_yes
+    from edgereverie.text.asking import says_yes
 
     if question.known is not None:
         return _there(claim, question.known)

@@ -15,10 +15,9 @@ from edgereverie.text.statements import Clause
 class Assertion:
     """One checkable claim of a text; ``text`` stands at ``[start:end]`` of it.
 
-    subject: the thing in its dictionary form. value: what is said of it, in a normal form: ``red``, ``three``,
-    ``top left``, ``riding``. other: the second thing of a relation. present: False where the text says that it is not so.
-    statement: a sentence of its own, which reads as this claim again. question: yes speaks for what is claimed with
-    present=True. denial: no does. content: where the words stand that carry it, without articles and the like.
+    subject: the thing in its dictionary form. clause: the claim as a sentence and as questions. value: what is said of it, in
+    a normal form: ``red``, ``three``, ``top left``, ``riding``. other: the second thing of a relation. present: False where
+    the text says that it is not so. content: where the words stand that carry it, without articles and the like.
     """
 
     kind: ClaimKind
@@ -26,13 +25,31 @@ class Assertion:
     start: int
     end: int
     subject: str
-    statement: str
-    question: str
-    denial: str
+    clause: Clause
     present: bool = True
     value: str = ""
     other: str = ""
     content: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def statement(self) -> str:
+        """A sentence of its own, which reads as this claim again."""
+        return self.clause.statement(self.present)
+
+    @property
+    def opposite(self) -> str:
+        """The statement of the contrary."""
+        return self.clause.statement(not self.present)
+
+    @property
+    def question(self) -> str:
+        """Yes speaks for the claim with present=True."""
+        return self.clause.question()
+
+    @property
+    def denial(self) -> str:
+        """No speaks for the claim with present=True."""
+        return self.clause.denial()
 
     @property
     def key(self) -> tuple[str, str, str, str, bool]:
@@ -60,7 +77,7 @@ def assertion(
     """A claim told by words[where[0]:where[1]]."""
     start, end = words[where[0]].start, words[where[1] - 1].end
     return Assertion(
-        kind, text[start:end], start, end, subject, clause.statement(present), clause.question(), clause.denial(),
+        kind, text[start:end], start, end, subject, clause,
         present, value, other, tuple((words[i].start, words[i].end) for i in content),
     )  # fmt: skip
 
@@ -75,7 +92,8 @@ class Thing(NamedTuple):
 
 
 def thing(words: list[Word], phrase: Phrase) -> Thing:
-    return Thing(noun(words, phrase), phrase.subject, is_many(words, phrase), one_of(words, phrase))
+    name = noun(words, phrase)
+    return Thing(name, phrase.subject, is_many(words, phrase), _singular(name, phrase))
 
 
 def noun(words: list[Word], phrase: Phrase) -> str:
@@ -85,7 +103,11 @@ def noun(words: list[Word], phrase: Phrase) -> str:
 
 def one_of(words: list[Word], phrase: Phrase) -> str:
     """The same in the singular: clock tower, traffic light."""
-    *before, _ = noun(words, phrase).split(" ")
+    return _singular(noun(words, phrase), phrase)
+
+
+def _singular(name: str, phrase: Phrase) -> str:
+    *before, _ = name.split(" ")
     return " ".join([*before, phrase.subject.split(" ")[-1]])
 
 

@@ -7,14 +7,15 @@ prefer missing a claim over inventing one; what is only supposed, and opinions, 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
+from edgereverie.text.asking import Asked, asked, asked_object, particle
 from edgereverie.text.assertions import Assertion, assertion
 from edgereverie.text.attributes import attribute, described
 from edgereverie.text.counts import number_of, numeral
 from edgereverie.text.describing import SUBSTANCES
 from edgereverie.text.noun_phrases import Word, sentences, words_in
 from edgereverie.text.places import Place, place_at
-from edgereverie.text.questions import Asked, asked, asked_object, particle
 from edgereverie.text.reading import placed, read, said_of
 from edgereverie.text.statements import there_are, there_is
 
@@ -30,7 +31,7 @@ def claims(question: str, answer: str) -> list[Assertion]:
     ['There is a cat.', 'The cat sleeps under the table.', 'There is a table.', 'The table is old.']
     """
     what = asked(question)
-    found = read(answer, what.thing if what else None)
+    found = [claim for claim in read(answer, what.thing if what else None) if _is_sound(claim)]
     if (where := particle(answer)) is not None:
         return _yes_or_no(question, answer, where, what, found)
     if what is None:
@@ -41,8 +42,11 @@ def claims(question: str, answer: str) -> list[Assertion]:
     return sorted([*short, *found], key=lambda claim: claim.start)
 
 
+@lru_cache(maxsize=1 << 15)
 def stated(statement: str) -> Assertion:
     """The claim that a statement makes: the inverse of ``Assertion.statement``.
+
+    Raises ValueError for a text that claims nothing.
 
     >>> stated("The dogs are brown.").question, stated("There is no ring.").present
     ('Are the dogs brown?', False)
@@ -51,6 +55,14 @@ def stated(statement: str) -> Assertion:
     if not found:
         raise ValueError(f"{statement!r} is no statement of a claim")
     return next((claim for claim in found if claim.statement == statement), found[-1])
+
+
+def _is_sound(claim: Assertion) -> bool:
+    """Whether the claim's statement reads as the claim again; one that does not was misread."""
+    try:
+        return stated(claim.statement).key == claim.key
+    except ValueError:
+        return False
 
 
 def _yes_or_no(
@@ -63,10 +75,7 @@ def _yes_or_no(
         return found
     present = said.lower() == "yes"
     head = about.subject.split()[-1]
-    bare = replace(
-        about, text=said, start=where[0], end=where[1], content=(where,), present=present,
-        statement=about.statement if present else _opposite(about),
-    )  # fmt: skip
+    bare = replace(about, text=said, start=where[0], end=where[1], content=(where,), present=present)
     same_thing = [claim for claim in found if about.kind == claim.kind == "object" and claim.subject == head]
     restated = same_thing or [claim for claim in found if claim.key == bare.key]
     if present and restated:
@@ -79,17 +88,7 @@ def _existence(question: str) -> Assertion | None:
     there = asked_object(question)
     if there is None:
         return None
-    clause = there_is(there.subject)
-    return Assertion("object", "", 0, 0, there.subject, clause.statement(), clause.question(), clause.denial())
-
-
-def _opposite(claim: Assertion) -> str:
-    """The statement that the claim is not so."""
-    said = claim.denial.removeprefix("Is it true that ").removesuffix("?")
-    for tail in (" in the image", " of the image"):
-        if not claim.statement.removesuffix(".").endswith(tail):
-            said = said.removesuffix(tail)
-    return said[0].upper() + said[1:] + "."
+    return Assertion("object", "", 0, 0, there.subject, there_is(there.subject))
 
 
 def _short(answer: str, what: Asked) -> list[Assertion]:

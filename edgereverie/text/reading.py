@@ -56,11 +56,11 @@ def read(text: str, topic: Thing | None = None) -> list[Assertion]:
     ['There is a man.', 'The man is riding a horse.', 'There is a horse.', 'The horse is brown.']
     """
     found: dict[tuple, Assertion] = {}
-    topics = [topic] if topic else []
+    read_so_far: list[Sentence] = []
     for sentence in sentences(text):
-        for said in _sentence(text, sentence, topics):
+        for said in _sentence(text, sentence, read_so_far, topic):
             found.setdefault((said.start, said.end, *said.key), said)
-        topics = _topics(sentence) or topics
+        read_so_far.append(sentence)
     return sorted(found.values(), key=lambda said: (said.start, -said.end, said.kind != "object"))
 
 
@@ -83,7 +83,7 @@ def placed(text: str, words: list[Word], phrase: Phrase, told: list[Word], place
     return replace(said, text=text[start:end], start=start, end=end, content=((head.start, head.end),))
 
 
-def _sentence(text: str, sentence: Sentence, topics: list[Thing]) -> Iterator[Assertion]:
+def _sentence(text: str, sentence: Sentence, earlier: list[Sentence], topic: Thing | None) -> Iterator[Assertion]:
     words, phrases = sentence.words, sentence.phrases
     for phrase in phrases:
         yield from _named(text, words, phrase)
@@ -94,7 +94,8 @@ def _sentence(text: str, sentence: Sentence, topics: list[Thing]) -> Iterator[As
             yield from _about(text, sentence, index, owners)
     for at, word in enumerate(words):
         if word.text in _PRONOUNS and (at == 0 or words[at - 1].text in (",", "and")):
-            spoken_of = _meant(word.text, _topics(sentence, before=at) if at else [], topics)
+            here = _topics(sentence, before=at) if at else []
+            spoken_of = _meant(word.text, here, _last_topics(earlier, topic))
             if spoken_of is not None:
                 yield from _said(text, sentence, spoken_of, at + 1, spoken_of)
 
@@ -374,6 +375,14 @@ def _topics(sentence: Sentence, before: int | None = None) -> list[Thing]:
         for phrase, owner in zip(phrases, _owners(words, phrases), strict=True)
         if phrase.claimed and phrase.last <= stop and (owner is None or not phrases[owner].thing)
     ]
+
+
+def _last_topics(earlier: list[Sentence], topic: Thing | None) -> list[Thing]:
+    """Of the last sentence that brought something in, or else what the question was about."""
+    for sentence in reversed(earlier):
+        if found := _topics(sentence):
+            return found
+    return [topic] if topic else []
 
 
 def _meant(pronoun: str, here: list[Thing], earlier: list[Thing]) -> Thing | None:

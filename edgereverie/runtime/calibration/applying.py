@@ -11,7 +11,8 @@ from edgereverie.runtime.calibration.rules import AnswerKind, Rule
 from edgereverie.runtime.guards._rewrite import without
 from edgereverie.runtime.guards.verify import ABSTENTION
 from edgereverie.runtime.request import Request
-from edgereverie.text.claims import claims, says_yes
+from edgereverie.text.asking import says_yes
+from edgereverie.text.claims import claims
 
 
 def kind_of(answer: Answer) -> AnswerKind:

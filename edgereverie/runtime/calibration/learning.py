@@ -69,7 +69,9 @@ def learn(answers: Sequence[Known], *, alpha: float, delta: float, seed: int) ->
     _require_both(true, len(where))
     fusion = fitted(evidence, kinds, true)
     fusion = replace(fusion, **_verdicts(fusion, parts["choose"]))
-    judged = {name: {kind: _judged(fusion, part, kind, seed) for kind in ("closed", "open")} for name, part in parts.items()}
+    judged = {
+        name: {kind: _judged(fusion, part, kind, seed) for kind in ("closed", "open")} for name, part in parts.items()
+    }
     rules: list[Rule] = []
     lacking: list[str] = []
     for kind in ("closed", "open"):
@@ -98,7 +100,11 @@ def _rows(answers: Sequence[Known]) -> tuple[list[Mapping[str, float]], list[str
         for claim, true in zip(answer.claims, answer.true, strict=True)
         if true is not None
     ]
-    return [one.evidence for one, _ in known], [one.kind for one, _ in known], np.array([true for _, true in known], int)
+    return (
+        [one.evidence for one, _ in known],
+        [one.kind for one, _ in known],
+        np.array([true for _, true in known], int),
+    )
 
 
 def _require_both(true: np.ndarray, images: int) -> None:
@@ -117,7 +123,9 @@ def _require_both(true: np.ndarray, images: int) -> None:
 def _verdicts(fusion: Fusion, answers: Sequence[Known]) -> dict[str, float]:
     """Where verdicts begin: ``contradicted`` as high as it can be while it hits hardly a true claim, and never over 1/2."""
     evidence, kinds, true = _rows(answers)
-    support = np.sort([fusion.support(one, kind) for one, kind, fine in zip(evidence, kinds, true, strict=True) if fine])
+    support = np.sort(
+        [fusion.support(one, kind) for one, kind, fine in zip(evidence, kinds, true, strict=True) if fine]
+    )
     if len(support) < _TRUE_NEEDED:
         return {}
     contradicted = min(0.5, float(support[math.floor(_TRUE_DROPPED * (len(support) + 1)) - 1]))

@@ -142,9 +142,7 @@ def _selective(answers: Sequence[Judged], grid: np.ndarray, alpha: float, delta:
     found = selective.fixed_sequence(scores, right, alpha, delta, thresholds=grid, least=least)
     if found is not None:
         return Rule("selective", "closed", alpha, found.threshold, len(answers), delta)
-    return (
-        f"selective answering (closed): at no threshold is a risk of at most {alpha:.2f} beyond doubt{_surest(scores, right)}"
-    )
+    return f"selective answering (closed): at no threshold is a risk of at most {alpha:.2f} beyond doubt{_surest(scores, right)}"
 
 
 def _filter(answers: Sequence[Judged], alpha: float) -> Rule | str:
