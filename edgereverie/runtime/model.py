@@ -26,7 +26,7 @@ from edgereverie.runtime.generation import require_room
 from edgereverie.runtime.guarding import Guarding, guarded
 from edgereverie.runtime.request import Done, Event, Piece, Request
 from edgereverie.runtime.sampling import log_softmax, log_sum_exp
-from edgereverie.runtime.scoring import Scored, continuation, spellings
+from edgereverie.runtime.scoring import Scored, score_text, spellings
 from edgereverie.runtime.sight import Picture, Sight
 from edgereverie.runtime.together import first_logits_many
 
@@ -194,12 +194,7 @@ class Model:
 
     def score_tokens(self, image: Picture, turns: Sequence[Turn], text: str) -> Scored:
         """The same token by token, from one feed."""
-        ids, cut = self.prompt(image, turns)
-        tokens, spans = continuation(self, turns, text, image=image is not None)
-        stream, logits = self.run(image, ids + tokens[:-1], cut, every=True)
-        stream.close()
-        rows = log_softmax(logits[len(ids) - 1 - cut :])
-        return Scored(rows[np.arange(len(tokens)), tokens], spans)
+        return score_text(self, image, turns, text)
 
     def first_logits(self, image: Picture, turns: Sequence[Turn]) -> np.ndarray:
         """Logits of the answer's first token, (vocabulary,) float32."""

@@ -70,7 +70,9 @@ def test_answers_state_the_rule_that_holds(calibrated: Path) -> None:
     assert (plain.guarantee, sampled.guarantee) == ("", "")
     assert flagged.text == plain.text and flagged.guarantee.startswith("of claims with support over ")
     assert [one.support for one in flagged.claims] == [fusion.support(one.evidence, one.kind) for one in flagged.claims]
-    assert sure.abstained or sure.guarantee.startswith("every kept claim true with probability >= 0.90, n = 32, artefact ")
+    assert sure.abstained or sure.guarantee.startswith(
+        "every kept claim true with probability >= 0.90, n = 32, artefact "
+    )
     rule = next(one for one in Bundle.load(calibrated).calibration["rules"] if one["name"] == "filter")
     assert all(claim.support > rule["threshold"] for claim in sure.claims)
 

@@ -15,9 +15,10 @@ CARRIED = ("agreement", "reflection")  # what is known of an answer as a whole, 
 def noted(request: Request, answer: Answer, name: str, value: float) -> Answer:
     """The answer with that figure in the evidence of its claims; they are read from the text where there are none yet."""
     found = answer.claims or tuple(
-        Claim(m.text, m.start, m.end, m.subject, 0.5, "unverified", {"polarity": 1.0 if m.present else -1.0})
-        for m in claims(request.question, answer.text)
-    )
+        Claim(one.text, one.start, one.end, one.subject, 0.5, "unverified", {"polarity": one.polarity}, one.kind,
+              one.statement)
+        for one in claims(request.question, answer.text)
+    )  # fmt: skip
     return with_figures(request, replace(answer, claims=found), {name: value})
 
 

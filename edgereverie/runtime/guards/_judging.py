@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from edgereverie.records import Claim, Token, Turn
+from edgereverie.records import Claim, Token
 from edgereverie.runtime.engine import Stream
+from edgereverie.runtime.evidence import questioned, worded
 from edgereverie.runtime.fusion import fusion_of
-from edgereverie.runtime.guards._evidence import existence_question
 from edgereverie.runtime.request import Request
 from edgereverie.runtime.sampling import log_softmax
-from edgereverie.text.claims import Mention, claims
+from edgereverie.runtime.scoring import Scored
+from edgereverie.text.claims import claims
 
 
 class Judge:
     """The claims of a growing answer. Cheap: log-probabilities with the picture come from the answer's own record, those
-    without it from a second stream that reads along, and each thing is asked about once.
+    without it from a second stream that reads along, and each question is put once.
 
     Everything of it is opened when the first claim comes. Close it.
     """
@@ -27,39 +28,39 @@ class Judge:
         self._blind: Stream | None = None
         self._prompt = 0
         self._rows: dict[int, np.ndarray] = {}  # logits after so many tokens of the answer, where a sentence began
-        self._gains: list[float] = []  # of each token of the answer that the second stream has read
+        self._blind_log_probs: list[float] = []  # of the tokens of the answer that the second stream has read
         self._odds: dict[str, dict[str, float]] = {}
 
     def judged(self, text: str, record: Sequence[Token], begin: int, mark: int) -> tuple[Claim, ...]:
         """The claims of ``text`` from character ``begin`` on, which ``mark`` tokens stand before. record: of the whole text."""
-        found = [mention for mention in claims(self._request.question, text) if mention.start >= begin]
-        if not found or self._request.image is None:
+        request, fusion = self._request, fusion_of(self._request)
+        found = [one for one in claims(request.question, text) if one.start >= begin]
+        if not found or request.image is None:
             return ()
         self._read(record[:mark])
         self._read(record)
-        self._ask(list(dict.fromkeys(mention.subject for mention in found)))
-        fusion, out = fusion_of(self._request), []
-        for mention in found:
-            evidence = self._evidence(mention, record)
-            support = fusion.support(evidence)
+        new = [one for one in found if one.question not in self._odds]
+        self._odds |= questioned(request, new, negation=fusion.negation)
+        spans = tuple((token.start, token.end) for token in record)
+        own = np.array([token.log_prob for token in record])
+        seen = Scored(own, spans, np.array([token.margin for token in record]))
+        blind, out = Scored(np.array(self._blind_log_probs), spans), []
+        for one in found:
+            odds = self._odds[one.question]
+            told = {"polarity": one.polarity, **odds, "verification": one.polarity * odds["verification"]}
+            told |= worded(one, seen, blind)
+            support = fusion.support(told, one.kind)
             out.append(
-                Claim(
-                    mention.text,
-                    mention.start,
-                    mention.end,
-                    mention.subject,
-                    support,
-                    fusion.verdict(support),
-                    evidence,
-                )
-            )
+                Claim(one.text, one.start, one.end, one.subject, support, fusion.verdict(support), told, one.kind,
+                      one.statement)
+            )  # fmt: skip
         return tuple(out)
 
     def back(self, tokens: int) -> None:
         """The answer has been taken back to so many tokens, where a sentence began."""
-        if self._blind is not None and len(self._gains) > tokens:
+        if self._blind is not None and len(self._blind_log_probs) > tokens:
             self._blind.rewind(self._prompt + tokens)
-            del self._gains[tokens:]
+            del self._blind_log_probs[tokens:]
 
     def close(self) -> None:
         if self._blind is not None:
@@ -70,39 +71,12 @@ class Judge:
         if self._blind is None:
             self._blind, self._rows[0] = model.begin(None, self._request.turns)
             self._prompt = self._blind.length
-        stream, new = self._blind, record[len(self._gains) :]
+        stream, new = self._blind, record[len(self._blind_log_probs) :]
         if not new:
             return
         ids = [token.id for token in new]
         fed = model.sight.room(lambda: stream.feed(ids, logits="all"))
-        rows = [self._rows[len(self._gains)], *fed]
+        rows = [self._rows[len(self._blind_log_probs)], *fed]
         for token, row in zip(new, rows, strict=False):
-            self._gains.append(token.log_prob - float(log_softmax(row)[token.id]))
-        self._rows[len(self._gains)] = rows[-1]
-
-    def _ask(self, subjects: Sequence[str]) -> None:
-        new = [subject for subject in subjects if subject not in self._odds]
-        asked = [[Turn("user", existence_question(subject))] for subject in new]
-        model = self._request.model
-        seen = model.yes_over_no_many(self._request.image, asked)
-        blind = model.yes_over_no_many(None, asked)
-        for subject, one, other in zip(new, seen, blind, strict=True):
-            self._odds[subject] = {"yes_with_image": one, "yes_without": other, "verification": one - other}
-
-    def _evidence(self, mention: Mention, record: Sequence[Token]) -> Mapping[str, float]:
-        sign = 1.0 if mention.present else -1.0
-        odds = self._odds[mention.subject]
-        figures = {"polarity": sign, **odds, "verification": sign * odds["verification"]}
-        inside = [at for at, token in enumerate(record) if token.start < mention.end and token.end > mention.start]
-        if not inside:
-            return figures
-        gains, held = [self._gains[at] for at in inside], [record[at] for at in inside]
-        return figures | {
-            "log_prob_mean": float(np.mean([token.log_prob for token in held])),
-            "log_prob_min": min(token.log_prob for token in held),
-            "margin_min": min(token.margin for token in held),
-            "grounding": float(np.mean(gains)),
-            "grounding_min": min(gains),
-            "grounding_sum": float(sum(gains)),
-            "length": float(len(inside)),
-        }
+            self._blind_log_probs.append(float(log_softmax(row)[token.id]))
+        self._rows[len(self._blind_log_probs)] = rows[-1]
