@@ -15,6 +15,7 @@ import numpy as np
 
 from edgereverie.backbones.starter import IMAGE, build_tokenizer
 from edgereverie.chat import PHI3
+from edgereverie.errors import BackendError
 from edgereverie.runtime.model import Model
 
 _spec = importlib.util.spec_from_file_location("runtime_conftest", Path(__file__).with_name("conftest.py"))
@@ -49,6 +50,9 @@ class CountedStream(_conftest.ScriptedStream):
 
     def feed(self, *args: Any, **named: Any) -> np.ndarray:
         assert self.live, "fed after it was closed"
+        self.engine.sound -= 1
+        if self.engine.sound < 0:
+            raise BackendError("The engine is out of order.")
         return super().feed(*args, **named)
 
     def close(self) -> None:
@@ -57,11 +61,11 @@ class CountedStream(_conftest.ScriptedStream):
 
 
 class CountedEngine(_conftest.ScriptedEngine):
-    """live: streams that are open. together: how many streams each feed of several had."""
+    """live: streams that are open. together: how many streams each feed of several had. sound: feeds until it fails."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self.live, self.together = 0, []
+        self.live, self.together, self.sound = 0, [], 10**9
 
     def open(self) -> CountedStream:
         return CountedStream(self)

@@ -42,9 +42,9 @@ class Judge:
         new = [one for one in found if one.question not in self._odds]
         self._odds |= questioned(request, new, negation=fusion.negation)
         spans = tuple((token.start, token.end) for token in record)
-        own = np.array([token.log_prob for token in record])
-        seen = Scored(own, spans, np.array([token.margin for token in record]))
-        blind, out = Scored(np.array(self._blind_log_probs), spans), []
+        margins = np.array([token.margin for token in record])
+        seen = Scored(np.array([token.log_prob for token in record]), spans, margins)
+        blind, out = Scored(np.array(self._blind_log_probs), spans, margins), []
         for one in found:
             odds = self._odds[one.question]
             told = {"polarity": one.polarity, **odds, "verification": one.polarity * odds["verification"]}

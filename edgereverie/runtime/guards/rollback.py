@@ -90,14 +90,14 @@ class Writing:
         first = self._judged(before, mark)
         wrong = [claim for claim in first if claim.verdict == "contradicted"]
         orphan = self._dropped and _PRONOUN.match(self._draft.text[before:]) is not None
-        if not wrong and not (orphan and not first):
+        if not wrong and not orphan:
             self._keep(first)
             return
         ids, ended = [token.id for token in self._draft.record[mark:]], self._draft.ended
         names = ", ".join(dict.fromkeys(claim.text for claim in wrong))
-        why = f"the picture contradicts {names}" if wrong else "it spoke of what was taken back"
+        why = "it spoke of what was taken back" if orphan else f"the picture contradicts {names}"
         yield from self._retract(said, why)
-        if wrong and self._tries:
+        if not orphan and self._tries:
             self._tries -= 1
             banned = self._heads(wrong)
             self._back(mark, row)
@@ -108,7 +108,7 @@ class Writing:
                 self._keep(second)
                 return
             yield from self._retract(said, "the second try is no better supported")
-        self._changed.append(f"{names}: taken back" if wrong else "a sentence about it: taken back")
+        self._changed.append("a sentence about it: taken back" if orphan else f"{names}: taken back")
         self._back(mark, row)
         self._again(ids)
         self._draft.ended, self._dropped = ended, True
