@@ -71,7 +71,7 @@ class ReplayStream:
 
 
 def raise_to(logits: np.ndarray, token: int, probability: float) -> None:
-    """Set one logit, in place, so that the token has this probability.
+    """Set one logit, in place, so that the token has this probability, or what it takes to be the likeliest.
 
     >>> row = np.zeros(4, np.float32)
     >>> raise_to(row, 2, 0.5)
@@ -80,7 +80,8 @@ def raise_to(logits: np.ndarray, token: int, probability: float) -> None:
     """
     logits[token] = -np.inf
     top = logits.max()
-    logits[token] = top + np.log(np.exp(logits - top).sum()) + np.log(probability / (1 - probability))
+    wanted = np.log(np.exp(logits - top).sum()) + np.log(probability / (1 - probability))
+    logits[token] = top + max(wanted, 0.05)
 
 
 def replaying(model: Model, text: str) -> Model:

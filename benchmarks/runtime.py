@@ -295,7 +295,10 @@ def measure_agreement(out: Path, questions: int) -> dict[str, Any]:
                 export_bundle(starter.shipped(), profiled, place, made_from={"model": "starter"})
             with stages.open_model(str(place), precise=True) as other:
                 found[form] = compare(reference, other, asked, answers)
-            found[form] |= {"different": found[form]["different"][:5], "answers_that_differ": len(found[form]["different"])}
+            found[form] |= {
+                "different": found[form]["different"][:5],
+                "answers_that_differ": len(found[form]["different"]),
+            }
             print(f"{form}: {found[form]['equal_answers']:.1%} of {len(asked)} answers equal", flush=True)
     return found
 

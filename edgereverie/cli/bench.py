@@ -86,13 +86,13 @@ def run(
         return
     from rich.table import Table
 
-    table = Table(*("way", "seconds", "against plain", "tokens/s"), box=None)
+    table = Table(*("way", "seconds", "against plain", "with the first look", "tokens/s"), box=None)
     for way in found.ways:
-        table.add_row(way.name, f"{way.seconds:.2f}", f"{way.ratio:.2f}x", f"{way.tokens / way.seconds:.1f}")
+        speed, ratios = f"{way.tokens / way.seconds:.1f}", (f"{way.ratio:.2f}x", f"{way.first_ratio:.2f}x")
+        table.add_row(way.name, f"{way.seconds:.2f}", *ratios, speed)
     screen = console()
     screen.print(table)
     screen.print(f"A look at a picture takes {found.look:.2f} s.")
     screen.print(
-        f"Six questions about one picture: {found.once.seconds:.2f} s with one look, {found.apart.seconds:.2f} s with six, "
-        f"{found.apart.ratio:.1f}x."
+        f"Six questions about one picture: {found.once:.2f} s with one look, {found.apart:.2f} s with six, {found.gain:.1f}x."
     )

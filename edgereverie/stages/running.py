@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgereverie.errors import BackendError
 from edgereverie.records import Options, Turn
@@ -26,27 +28,30 @@ QUESTIONS = tuple(f"Is there a {name} in the image?" for name in ("ring", "star"
 class Way:
     """One way to answer. seconds: the median. ratio: to the way that it is measured against, the median of the rounds'.
 
-    tokens: generated, in the last round.
+    first_ratio: the same with the look at the picture on both sides, as for its first question. tokens: generated, in the
+    last round.
     """
 
     name: str
     seconds: float
     ratio: float
-    tokens: int = 0
+    first_ratio: float
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """look: seconds to encode and prefill a picture. ways: ``plain`` first, then each guard against it. once: QUESTIONS about
-    one picture that is looked at once, against ``apart``, where each looks anew.
+    """look: seconds to encode and prefill a picture. ways: ``plain`` first, then each guard against it. once: seconds for
+    QUESTIONS about one picture that is looked at once. apart: where each looks anew. gain: how many times longer that takes.
     """
 
     backend: str
     device: str
     look: float
     ways: tuple[Way, ...]
-    once: Way
-    apart: Way
+    once: float
+    apart: float
+    gain: float
 
 
 def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -62,13 +67,13 @@ def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
     return found
 
 
-def ratio(of: Sequence[float], to: Sequence[float]) -> float:
+def ratio(of: Iterable[float], to: Iterable[float]) -> float:
     """The median of the rounds' ratios.
 
     >>> ratio([2.0, 6.0, 4.0], [1.0, 2.0, 4.0])
     2.0
     """
-    return median(a / b for a, b in zip(of, to, strict=True))
+    return float(median(a / b for a, b in zip(of, to, strict=True)))
 
 
 def bench_run(
@@ -120,16 +125,20 @@ def running(
     cases |= {"once": lambda: asked(False), "apart": lambda: asked(True)}
     # Each round begins with a look, so that no description has to look first.
     times = interleaved(cases, rounds)
+
+    def way(name: str, guard: str) -> Way:
+        first = {name: np.add(times[name], times["look"]) for name in (name, "plain")}
+        against = ratio(times[name], times["plain"]), ratio(first[name], first["plain"])
+        return Way(name, median(times[name]), *against, tokens[guard])
+
     return Running(
         backend=model.engine.backend,
         device=model.engine.device,
         look=median(times["look"]),
-        ways=tuple(
-            Way(name, median(times[name]), ratio(times[name], times["plain"]), tokens[guard])
-            for name, guard in [("plain", "none"), *((guard, guard) for guard in guards)]
-        ),
-        once=Way("once", median(times["once"]), ratio(times["once"], times["apart"])),
-        apart=Way("apart", median(times["apart"]), ratio(times["apart"], times["once"])),
+        ways=(way("plain", "none"), *(way(guard, guard) for guard in guards)),
+        once=median(times["once"]),
+        apart=median(times["apart"]),
+        gain=ratio(times["apart"], times["once"]),
     )
 
 
