@@ -161,9 +161,9 @@ def _probabilities(scores: np.ndarray) -> np.ndarray:
 
 def _require_numbers(top: np.ndarray | float) -> None:
     """top: the largest of logits, which is not a number when one of them is none."""
-    if np.isnan(top).any():
+    if not np.isfinite(top).all():
         raise BackendError(
-            "The model computed logits that are not numbers (NaN).",
+            "The model computed logits that are not numbers (NaN or infinite).",
             hint="The weights are damaged, or they overflow in half precision: check the bundle's hashes, or "
             "export it in fp32.",
         )
