@@ -109,12 +109,11 @@ def identity(model: Model) -> dict[str, str]:
 
 def prompt_of(model: Model) -> str:
     """A hash of how questions reach the model: the chat format, and the wording in which claims are asked about."""
-    from edgereverie.runtime.guards._evidence import existence_question
+    from edgereverie.runtime.evidence import wording
 
-    asked = [existence_question(subject) for subject in ("ring", "arrow", "jeans")]
     written = [
         [piece for piece, _ in render(model.chat, [Turn("user", question)], image=image)]
-        for question in ["Describe the image.", *asked]
+        for question in ("Describe the image.", *wording())
         for image in (True, False)
     ]
     return hashlib.sha256(json.dumps([model.chat.name, written]).encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from edgereverie.records import Answer
 from edgereverie.runtime.calibration.applying import apply_rules
 from edgereverie.runtime.calibration.record import required
-from edgereverie.runtime.guards._evidence import assess, confidence
+from edgereverie.runtime.evidence import assess, confidence
 from edgereverie.runtime.request import Request
 
 
