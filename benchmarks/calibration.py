@@ -175,7 +175,9 @@ def _ones(known: Sequence[Known], kind: str, fusion: Fusion, fit_on: set[str], *
 def _selective(pool: Sequence[One], grid: np.ndarray, alpha: float) -> dict[str, object]:
     least = selective.items_needed(alpha, DELTA, errors=3)
     return _with_probability(
-        pool, alpha, lambda s, r: selective.fixed_sequence(s, r, alpha, DELTA, thresholds=grid, least=min(least, len(s) // 3))
+        pool,
+        alpha,
+        lambda s, r: selective.fixed_sequence(s, r, alpha, DELTA, thresholds=grid, least=min(least, len(s) // 3)),
     )
 
 
@@ -250,7 +252,12 @@ def _on_average(n: int, alpha: float, losses: Callable) -> dict[str, object]:
 
 def _share_of(count: int, n: int) -> dict[str, object]:
     """With its exact two-sided 95 % interval."""
-    return {"broken": count, "rate": count / n, "low": rate_at_least(count, n, 0.025), "high": rate_at_most(count, n, 0.025)}
+    return {
+        "broken": count,
+        "rate": count / n,
+        "low": rate_at_least(count, n, 0.025),
+        "high": rate_at_most(count, n, 0.025),
+    }
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -282,12 +289,19 @@ def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
 def table(found: Mapping[str, dict]) -> str:
     """Markdown: AUROC by arm, seeds together."""
     arms = [arm for arm in ARMS if any(arm in one["separation"]["every"] for one in found.values())]
-    rows = ["| | claims | false | " + " | ".join(arms) + " | fusion - token |", "|---|---|---|" + "---|" * (len(arms) + 1)]
+    rows = [
+        "| | claims | false | " + " | ".join(arms) + " | fusion - token |",
+        "|---|---|---|" + "---|" * (len(arms) + 1),
+    ]
     for title, several in _by_family(found).items():
         every = [one["separation"]["every"] for one in several]
         cells = [_over_seeds([one[arm]["auroc"] for one in every if arm in one]) for arm in arms]
         counts = [f"{sum(one[name] for one in every):,}" for name in ("claims", "false")]
-        rows.append(f"| {title} | " + " | ".join([*counts, *cells, _over_seeds([one["fusion"]["gain"] for one in every])]) + " |")
+        rows.append(
+            f"| {title} | "
+            + " | ".join([*counts, *cells, _over_seeds([one["fusion"]["gain"] for one in every])])
+            + " |"
+        )
     return "\n".join(rows)
 
 

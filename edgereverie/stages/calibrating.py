@@ -127,7 +127,9 @@ def ask(model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, 
             for done, (image, asked) in enumerate(by_image.items()):
                 progress(done, len(by_image))
                 if missing := [one for one in asked if one.id not in kept.answers]:
-                    said = [model.answer(root / image, [Turn("user", one.question)], OPTIONS, guards) for one in missing]
+                    said = [
+                        model.answer(root / image, [Turn("user", one.question)], OPTIONS, guards) for one in missing
+                    ]
                     kept.add(Prediction(one.id, replace(a, record=())) for one, a in zip(missing, said, strict=True))
             progress(len(by_image), len(by_image))
     finally:

@@ -127,7 +127,9 @@ def test_claims_that_were_not_asked_about_are_read_by_their_words() -> None:
     fresh, true = drawn(20_000, seed=1)
     words = [{"grounding": row["grounding"]} for row in fresh]
     p = np.array([learned.support(row) for row in words])
-    assert measures.expected_calibration_error(p, true) < 0.02  # a mean in place of what is missing would be far too sure
+    assert (
+        measures.expected_calibration_error(p, true) < 0.02
+    )  # a mean in place of what is missing would be far too sure
     assert 0.5 < measures.auroc(p, true) < measures.auroc(np.array([learned.support(row) for row in fresh]), true)
     assert learned.lacks(words[0]) == ("verification",)  # what is promised of full evidence is not promised of this
 

@@ -78,8 +78,12 @@ def test_answers_state_the_rule_that_holds(calibrated: Path) -> None:
     assert verified.guarantee.startswith("of claims with support over ")
     for answer in (flagged, verified):
         assert answer.claims
-        assert [one.support for one in answer.claims] == [fusion.support(one.evidence, one.kind) for one in answer.claims]
-    assert sure.abstained or sure.guarantee.startswith("every kept claim true with probability >= 0.90, n = 32, artefact ")
+        assert [one.support for one in answer.claims] == [
+            fusion.support(one.evidence, one.kind) for one in answer.claims
+        ]
+    assert sure.abstained or sure.guarantee.startswith(
+        "every kept claim true with probability >= 0.90, n = 32, artefact "
+    )
     rule = next(one for one in Bundle.load(calibrated).calibration["rules"] if one["name"] == "filter")
     assert all(claim.support > rule["threshold"] for claim in sure.claims)
 

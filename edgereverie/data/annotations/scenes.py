@@ -52,7 +52,8 @@ def read(path: Path) -> Iterator[Annotated]:
 def scene_of(annotated: Annotated) -> Scene:
     """The scene that an annotation of this file tells of; background and jitter, which it does not tell, are plain."""
     things = tuple(
-        Drawn(one.name, *one.attributes, 3 * round(one.box.y / _CELL) + round(one.box.x / _CELL)) for one in annotated.things
+        Drawn(one.name, *one.attributes, 3 * round(one.box.y / _CELL) + round(one.box.x / _CELL))
+        for one in annotated.things
     )
     return Scene(annotated.image, things, (255, 255, 255), ((0.0, 0.0),) * len(things))
 

@@ -72,7 +72,11 @@ def apply_rules(request: Request, answer: Answer, *, act: bool) -> Answer:
 def _closed(answer: Answer, calibration: Calibration, *, act: bool) -> Answer:
     """The rules choose among yes and no as the model said them; one that was turned since is no longer what they speak of."""
     if answer.draft is not None:
-        return _silent(answer, "the model's own answer was contradicted, and no rule holds for the other") if act else answer
+        return (
+            _silent(answer, "the model's own answer was contradicted, and no rule holds for the other")
+            if act
+            else answer
+        )
     support = min(claim.support for claim in answer.claims)
     if (rule := calibration.rule("selective", "closed")) is not None:
         holds, why = support >= rule.threshold, f"support {support:.3f} is under {rule.threshold:.3f}"
