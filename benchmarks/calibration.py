@@ -43,14 +43,15 @@ from edgereverie.stages.calibrating import ask, judge
 SEED, SPLITS, DELTA = 900, 500, 0.1
 ALPHAS = (0.05, 0.1)
 _TOKENS = ("log_prob_mean", "log_prob_min", "margin_min", "polarity", "log_length")
-_GROUNDING = ("grounding", "grounding_min", "grounding_sum")
-_VERIFICATION = ("verification", "asked")
+_GROUNDING = ("grounding", "grounding_min")
+_VERIFICATION = ("verification", "asked", "thing_verification", "thing_asked")
+_FUSION = (*_TOKENS, *_GROUNDING, *_VERIFICATION, "times", "nth")
 ARMS = {
     "token probability": _TOKENS,
     "+ grounding": (*_TOKENS, *_GROUNDING),
     "+ verification": (*_TOKENS, *_VERIFICATION),
-    "fusion": (*_TOKENS, *_GROUNDING, *_VERIFICATION),
-    "fusion + reflection": (*_TOKENS, *_GROUNDING, *_VERIFICATION, "reflection"),
+    "fusion": _FUSION,
+    "fusion + reflection": (*_FUSION, "reflection"),
 }
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
 
