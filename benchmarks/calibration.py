@@ -265,7 +265,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return mean(values) if values else None
 
 
-def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
+def gather(bundle: Path, out: Path, images: int) -> tuple[list[Known], dict[str, object]]:
+    """The bundle's answers with the truth of their claims, and in figures what was asked."""
     data = out / f"scenes-{SEED}-{images}"
     if not data.is_dir():
         stages.draw_scenes(data, train=0, heldout=images, seed=SEED, companion_share=0.7)
@@ -275,16 +276,14 @@ def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
         backend = model.engine.backend
         artefact = stages.artefact(model)
     known, left_out = judge(questions, answers)
-    seconds = sum(answer.seconds for answer in answers.values())
-    return {
-        "backend": backend,
-        "artefact": artefact,
-        "pictures": images,
-        "left_out": left_out,
-        "seconds": seconds,
-        "separation": separation(Table.of(known)),
-        "promises": promises(known),
-    }
+    told = {"backend": backend, "artefact": artefact, "pictures": images, "questions": len(questions),
+            "left_out": left_out, "seconds": sum(answer.seconds for answer in answers.values())}  # fmt: skip
+    return known, told
+
+
+def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
+    known, told = gather(bundle, out, images)
+    return told | {"separation": separation(Table.of(known)), "promises": promises(known)}
 
 
 def table(found: Mapping[str, dict]) -> str:
