@@ -57,7 +57,7 @@ _CONTRAST = tuple(name for name in GUARDS if name.startswith("contrast"))
 ASKED = {
     "describe": ("none", *_CONTRAST, "search", "rollback", "verify", "rollback,verify", "reflect"),
     "exists": ("none", "rollback", "verify", "rollback,verify", "reflect"),
-    "short": ("none", *_CONTRAST[:2], "search", "rollback", "verify", "rollback,verify", "reflect", "agree"),
+    "short": ("none", *_CONTRAST[:2], "rollback", "verify", "rollback,verify", "reflect", "agree"),
 }
 Row = dict[str, Any]
 

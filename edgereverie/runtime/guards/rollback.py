@@ -12,7 +12,9 @@ from edgereverie.records import Answer, Claim
 from edgereverie.runtime.drafting import Draft
 from edgereverie.runtime.generation import generate
 from edgereverie.runtime.guards._judging import Judge
+from edgereverie.runtime.guards._rewrite import without
 from edgereverie.runtime.guards.base import ABSTENTION
+from edgereverie.runtime.guards.verify import contradicted, placed
 from edgereverie.runtime.request import Piece, Request, Retraction
 from edgereverie.runtime.sampling import choose, measured
 
@@ -26,11 +28,12 @@ class Rollback:
     """After each sentence its claims are judged. A sentence with a contradicted claim is retracted and written once more.
 
     In the second try the nouns of the contradicted claims may not be said. It stays when it claims something, nothing of it
-    is contradicted, and its least supported claim is better supported than the first one's. Otherwise the sentence is
-    dropped: the model goes on as if it had said it, and what follows about "it" is dropped, too. After ``tries`` second
-    tries sentences are only dropped. When nothing is left, the answer abstains.
+    is contradicted, and its least supported claim is better supported than the first one's. Otherwise only what is right of
+    the first sentence stays, in words that claim nothing new, and the model goes on as if it had said all of it; when nothing
+    of it stays, what follows about "it" goes, too. After ``tries`` second tries there are no more of them in an answer. When
+    nothing is left, the answer abstains.
 
-    ``draft`` is the answer with what was dropped, and the record is of that.
+    ``draft`` is the answer with what was taken back, and the record is of that.
     """
 
     name: str = "rollback"
@@ -88,22 +91,23 @@ class Writing:
         row = self._row
         yield from self._write(())
         first = self._judged(before, mark)
-        wrong = [claim for claim in first if claim.verdict == "contradicted"]
+        wrong = contradicted(first)
         orphan = self._dropped and _PRONOUN.match(self._draft.text[before:]) is not None
         if not wrong and not orphan:
             self._keep(first)
             return
         ids, ended = [token.id for token in self._draft.record[mark:]], self._draft.ended
         names = ", ".join(dict.fromkeys(claim.text for claim in wrong))
-        why = "it spoke of what was taken back" if orphan else f"the picture contradicts {names}"
-        yield from self._retract(said, why)
+        yield from self._retract(
+            said, "it spoke of what was taken back" if orphan else f"the picture contradicts {names}"
+        )
         if not orphan and self._tries:
             self._tries -= 1
             banned = self._heads(wrong)
             self._back(mark, row)
             yield from self._write(banned)
             second = self._judged(before, mark)
-            if self._better(first, second):
+            if _better(first, second):
                 self._changed.append(f"{names}: written anew")
                 self._keep(second)
                 return
@@ -111,9 +115,24 @@ class Writing:
         self._changed.append("a sentence about it: taken back" if orphan else f"{names}: taken back")
         self._back(mark, row)
         self._again(ids)
-        self._draft.ended, self._dropped = ended, True
+        self._draft.ended = ended
         if ended:
             self._draft.finish()
+        yield from self._mended(before, first, [] if orphan else wrong)
+
+    def _mended(self, before: int, found: Sequence[Claim], wrong: Sequence[Claim]) -> Told:
+        """What is right of the last sentence; nothing, without anything wrong in it."""
+        text = self._draft.text[before:]
+        moved, bad = ([replace(one, start=one.start - before, end=one.end - before) for one in held]
+                      for held in (found, wrong))  # fmt: skip
+        left = without(text, moved, bad) if wrong else ""
+        if left:
+            lead = text[: len(text) - len(text.lstrip())] if self.shown else ""
+            yield from self._show(lead + left)
+            at = len(self.shown) - len(left)
+            kept = placed(self._request, left, moved)
+            self.claims += tuple(replace(one, start=one.start + at, end=one.end + at) for one in kept)
+        self._dropped = not left
 
     def _write(self, banned: Sequence[int]) -> Told:
         """Tokens to the end of the sentence or of the answer."""
@@ -159,11 +178,6 @@ class Writing:
         by = len(self.shown) - len(self._draft.text)
         self.claims += tuple(replace(claim, start=claim.start + by, end=claim.end + by) for claim in found)
 
-    def _better(self, first: Sequence[Claim], second: Sequence[Claim]) -> bool:
-        if not second or any(claim.verdict == "contradicted" for claim in second):
-            return False
-        return min(claim.support for claim in second) > min(claim.support for claim in first)
-
     def _heads(self, wrong: Sequence[Claim]) -> list[int]:
         """The first token of each claim's last word."""
         found = []
@@ -189,6 +203,12 @@ class Writing:
         for token, row in zip(ids, rows, strict=False):
             self._draft.add(token, measured(row, token, int(row.argmax())))
         self._row, self._draft.drawn = rows[-1], drawn
+
+
+def _better(first: Sequence[Claim], second: Sequence[Claim]) -> bool:
+    if not second or any(claim.verdict == "contradicted" for claim in second):
+        return False
+    return min(claim.support for claim in second) > min(claim.support for claim in first)
 
 
 GUARD = Rollback()
