@@ -66,7 +66,10 @@ def attribute(
     value = f"made of {of}" if of else " ".join(word.text for word in words[where[0] : where[1]])
     clause = Clause(f"the {of_what.noun}", value, of_what.many)
     content = [i for i in range(*where) if words[i].text not in ("and", "made", "of")]
-    return assertion(text, words, "attribute", where, clause, of_what.subject, content, value=value, present=present)
+    return assertion(
+        text, words, "attribute", where, clause, of_what.subject, content,
+        value=value, present=present, about=of_what.where,
+    )  # fmt: skip
 
 
 def predicate(words: list[Word], at: int) -> tuple[int, str] | None:

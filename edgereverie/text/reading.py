@@ -342,7 +342,7 @@ def _position(text: str, words: list[Word], spoken_of: Thing, place: Place, *, p
     clause = Clause(f"the {spoken_of.noun}", rest, spoken_of.many, tail=" of the image")
     return assertion(
         text, words, "position", (place.start, place.stop), clause, spoken_of.subject, content(words, place),
-        value=place.value, present=present,
+        value=place.value, present=present, about=spoken_of.where,
     )  # fmt: skip
 
 
@@ -362,7 +362,7 @@ def _one_there(text: str, words: list[Word], spoken_of: Thing, place: Place) -> 
     clause = Clause("there", f"{with_article(spoken_of.one)} {rest}", tail=" of the image")
     return assertion(
         text, words, "position", (place.start, place.stop), clause, spoken_of.subject, content(words, place),
-        value=place.value,
+        value=place.value, about=spoken_of.where,
     )  # fmt: skip
 
 

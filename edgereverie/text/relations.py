@@ -97,7 +97,7 @@ def related(text: str, words: list[Word], one: Thing, tie: Link, other: Phrase, 
     ] + [other.last - 1]  # fmt: skip
     return assertion(
         text, words, "relation", (tie.start, other.last), clause, one.subject, content,
-        value=value, other=other.subject, present=present,
+        value=value, other=other.subject, present=present, about=one.where,
     )  # fmt: skip
 
 
