@@ -165,3 +165,13 @@ def test_closing_it_midway_gives_the_streams_back(words: Any) -> None:
         events.close()
         model.sight.close()
         assert model.engine.live == 0
+
+
+def test_what_is_right_of_a_sentence_stays(words: Any) -> None:
+    """No second choice is better than "star"; the moon in the same sentence is there."""
+    answer, taken = ask(model_of(words, "A ring. A star and a moon. A drop.", "ring moon drop"))
+    assert answer.text == "A ring. A moon. A drop."
+    assert [event.length for event in taken] == [7, 7]
+    assert [answer.text[claim.start : claim.end] for claim in answer.claims] == ["A ring", "A moon", "A drop"]
+    assert answer.draft == "A ring. A star and a moon. A drop."
+    assert not answer.abstained
