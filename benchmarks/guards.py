@@ -53,10 +53,10 @@ GUARDS: dict[str, Guarding] = {
     "agree": "agree",
 }
 _CONTRAST = tuple(name for name in GUARDS if name.startswith("contrast"))
-# What each kind of question is asked with: contrast and search answer closed questions plainly, agree long ones.
+# What each kind of question is asked with: those that decode answer closed questions plainly, agree leaves long ones alone.
 ASKED = {
     "describe": ("none", *_CONTRAST, "search", "rollback", "verify", "rollback,verify", "reflect"),
-    "exists": ("none", "rollback", "verify", "rollback,verify", "reflect"),
+    "exists": ("none", "verify", "reflect"),
     "short": ("none", *_CONTRAST[:2], "rollback", "verify", "rollback,verify", "reflect", "agree"),
 }
 Row = dict[str, Any]

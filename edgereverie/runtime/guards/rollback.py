@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgereverie.records import Answer, Claim
+from edgereverie.records import Answer, Claim, Turn
 from edgereverie.runtime.drafting import Draft
 from edgereverie.runtime.generation import generate
 from edgereverie.runtime.guards._judging import Judge
@@ -17,6 +17,8 @@ from edgereverie.runtime.guards.base import ABSTENTION
 from edgereverie.runtime.guards.verify import contradicted, placed
 from edgereverie.runtime.request import Piece, Request, Retraction
 from edgereverie.runtime.sampling import choose, measured
+from edgereverie.search.beams import View
+from edgereverie.text.questions import is_closed
 
 _END = re.compile(r"(?:(?<!\d)[.!?]|\n)[\"'”’)\]]*\s*$")
 _PRONOUN = re.compile(r"\s*(?:it|its|they|their|these|those|both|this)\b", re.IGNORECASE)
@@ -27,23 +29,24 @@ Told = Generator[Piece | Retraction, None, None]
 class Rollback:
     """After each sentence its claims are judged. A sentence with a contradicted claim is retracted and written once more.
 
-    In the second try the nouns of the contradicted claims may not be said. It stays when it claims something, nothing of it
+    The second try is asked for in the same words with "(avoid: ...)" and the contradicted claims behind them, and goes on
+    from what the answer has so far. It stays when it claims something, nothing of it
     is contradicted, and its least supported claim is better supported than the first one's. Otherwise only what is right of
     the first sentence stays, in words that claim nothing new, and the model goes on as if it had said all of it; when nothing
     of it stays, what follows about "it" goes, too. After ``tries`` second tries there are no more of them in an answer. When
     nothing is left, the answer abstains.
 
-    ``draft`` is the answer with what was taken back, and the record is of that.
+    ``draft`` is the answer with what was taken back, and the record is of that. Closed questions are answered plainly: they
+    have one sentence, which verify turns where it is wrong.
     """
 
     name: str = "rollback"
     tries: int = 3
 
     def generate(self, request: Request) -> Told:
-        if request.image is None or request.options.grammar:
+        if reason := _idle(request):
             answer = yield from generate(request)
-            cause = "there is no picture to judge by" if request.image is None else "a grammar has no sentences"
-            return replace(answer, reason=f"rollback: {cause}")
+            return replace(answer, reason=reason)
         writing = Writing(request, self.tries)
         try:
             yield from writing.write()
@@ -58,15 +61,15 @@ class Writing:
     def __init__(self, request: Request, tries: int) -> None:
         self._request, self._tries = request, tries
         self._draft, self._rng = Draft(request), np.random.default_rng(request.options.seed)
-        self._stream, self._row = request.model.begin(request.image, request.turns)
-        self._prompt = self._stream.length
+        self._main = View(*request.model.begin(request.image, request.turns))
+        self._prompt = self._main.stream.length
         self._judge = Judge(request)
         self.shown, self.claims = "", tuple[Claim, ...]()
         self._changed: list[str] = []  # what was taken back, in words
         self._dropped = False  # the last sentence was
 
     def close(self) -> None:
-        self._stream.close()
+        self._main.close()
         self._judge.close()
 
     def write(self) -> Told:
@@ -88,8 +91,8 @@ class Writing:
 
     def _sentence(self) -> Told:
         mark, before, said = len(self._draft.record), len(self._draft.text), len(self.shown)
-        row = self._row
-        yield from self._write(())
+        row = self._main.row
+        yield from self._write(self._main)
         first = self._judged(before, mark)
         wrong = contradicted(first)
         orphan = self._dropped and _PRONOUN.match(self._draft.text[before:]) is not None
@@ -103,9 +106,8 @@ class Writing:
         )
         if not orphan and self._tries:
             self._tries -= 1
-            banned = self._heads(wrong)
             self._back(mark, row)
-            yield from self._write(banned)
+            yield from self._write_avoiding(names)
             second = self._judged(before, mark)
             if _better(first, second):
                 self._changed.append(f"{names}: written anew")
@@ -134,27 +136,44 @@ class Writing:
             self.claims += tuple(replace(one, start=one.start + at, end=one.end + at) for one in kept)
         self._dropped = not left
 
-    def _write(self, banned: Sequence[int]) -> Told:
-        """Tokens to the end of the sentence or of the answer."""
+    def _write(self, view: View) -> Told:
+        """Tokens to the end of the sentence or of the answer, fed to the view as they come."""
         model, options, draft = self._request.model, self._request.options, self._draft
-        begin, allowed = len(draft.text), model.allowed.copy()
-        allowed[list(banned)] = False
+        begin = len(draft.text)
         while draft.left:
-            token, _ = choose(self._row, allowed, options, draft.record, self._rng)
+            token, _ = choose(view.row, model.allowed, options, draft.record, self._rng)
             if token in draft.ends:
                 draft.ended = "stop"
                 break
-            yield from self._show(draft.add(token, measured(self._row, token, int(self._row.argmax()))))
+            yield from self._show(draft.add(token, measured(view.row, token, int(view.row.argmax()))))
             if draft.ended:
                 break
             if draft.left:
-                self._row = model.sight.room(lambda token=token: self._stream.feed([token]))[-1]
+                model.sight.room(lambda token=token: view.follow([token]))
             if _END.search(draft.text[begin:]):
                 break
         if draft.ended is None and not draft.left:
             draft.ended = "length"
         if draft.ended:
             yield from self._show(draft.finish())
+
+    def _write_avoiding(self, names: str) -> Told:
+        """The same from a conversation with the hint; what it says is then fed to the plain one. Nothing without room."""
+        model, request, mark = self._request.model, self._request, len(self._draft.record)
+        turns = (*request.turns[:-1], Turn("user", f"{request.question} (avoid: {names})"))
+        ids = [token.id for token in self._draft.record]
+        if len(model.prompt(request.image, turns)[0]) + request.options.max_tokens > model.engine.context:
+            return
+        hinted = View(*model.begin(request.image, turns))
+        try:
+            if ids:
+                model.sight.room(lambda: hinted.follow(ids))
+            yield from self._write(hinted)
+        finally:
+            hinted.close()
+        new = [token.id for token in self._draft.record[mark:]]
+        if new and self._draft.left:
+            model.sight.room(lambda: self._main.follow(new))
 
     def _show(self, piece: str) -> Told:
         if self._dropped and not self.shown:
@@ -178,31 +197,30 @@ class Writing:
         by = len(self.shown) - len(self._draft.text)
         self.claims += tuple(replace(claim, start=claim.start + by, end=claim.end + by) for claim in found)
 
-    def _heads(self, wrong: Sequence[Claim]) -> list[int]:
-        """The first token of each claim's last word."""
-        found = []
-        for claim in wrong:
-            begin = claim.end - len(claim.text.split()[-1])
-            found += [token.id for token in self._draft.record if token.end > begin and token.start < claim.end][:1]
-        return found
-
     def _back(self, mark: int, row: np.ndarray) -> None:
-        fed = self._stream.length - self._prompt
-        if fed > mark:
-            self._stream.rewind(self._prompt + mark)
-        self._row = row
+        if self._main.stream.length > self._prompt + mark:
+            self._main.stream.rewind(self._prompt + mark)
+        self._main.row = row
         self._draft.back(mark)
         self._judge.back(mark)
 
     def _again(self, ids: Sequence[int]) -> None:
         """What was said first stands in the context again, and is not shown."""
-        drawn = self._draft.drawn
-        rows = [self._row]
+        drawn, rows = self._draft.drawn, [self._main.row]
         if ids:
-            rows += list(self._request.model.sight.room(lambda: self._stream.feed(ids, logits="all")))
+            rows += list(self._request.model.sight.room(lambda: self._main.stream.feed(ids, logits="all")))
         for token, row in zip(ids, rows, strict=False):
             self._draft.add(token, measured(row, token, int(row.argmax())))
-        self._row, self._draft.drawn = rows[-1], drawn
+        self._main.row, self._draft.drawn = rows[-1], drawn
+
+
+def _idle(request: Request) -> str:
+    """Why the answer is a plain one, or nothing."""
+    if request.image is None:
+        return "rollback: there is no picture to judge by"
+    if is_closed(request.question):
+        return "rollback: not used where the question lists its answers"
+    return "rollback: a grammar has no sentences" if request.options.grammar else ""
 
 
 def _better(first: Sequence[Claim], second: Sequence[Claim]) -> bool:
