@@ -120,7 +120,7 @@ def test_second_tries_are_counted(words: Any) -> None:
 
 
 def test_closed_questions_are_answered_plainly(words: Any) -> None:
-    answer, taken = ask(model_of(words, "Yes.", ""), question="Is there a ring?")
+    answer, taken = ask(model_of(words, "Yes.", ""), question="Do you see a ring?")
     assert (answer.text, taken) == ("Yes.", [])
     assert "lists its answers" in answer.reason
 
