@@ -162,6 +162,8 @@ class Writing:
         model, request, mark = self._request.model, self._request, len(self._draft.record)
         turns = (*request.turns[:-1], Turn("user", f"{request.question} (avoid: {names})"))
         ids = [token.id for token in self._draft.record]
+        if any(token in names for token in model.chat.control):  # cannot stand in a conversation
+            return
         if len(model.prompt(request.image, turns)[0]) + request.options.max_tokens > model.engine.context:
             return
         hinted = View(*model.begin(request.image, turns))
