@@ -148,7 +148,7 @@ def test_without_room_to_ask_about_it_the_answer_stays(words: Any) -> None:
     model = model_of(words, {FIRST: 0.2, SECOND: 0.8})
     prompt = len(model.prompt(PICTURE, [Turn("user", "What is it?")])[0])
     texts = set()
-    for room in range(6, 120, 3):
+    for room in range(6, 400, 9):
         model.engine.context = prompt + room
         answer = model.answer(PICTURE, [Turn("user", "What is it?")], Options(max_tokens=6), GUARD)
         texts.add(answer.text)
