@@ -30,7 +30,8 @@ def before_noun(text: str, words: list[Word], phrase: Phrase) -> Iterator[Assert
         if end == at:
             at += 1
             continue
-        yield attribute(text, words, thing(words, phrase), (at, end))
+        of = words[at].text if words[at].text in SUBSTANCES else ""
+        yield attribute(text, words, thing(words, phrase), (at, end), of=of)
         at = end
     if stop + 1 < phrase.last and words[stop].text in SUBSTANCES:
         head = thing(words, phrase._replace(content=stop + 1))
