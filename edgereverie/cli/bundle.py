@@ -173,7 +173,9 @@ def _promises(bundle: Bundle) -> dict[str, str]:
     read = Calibration.from_json(bundle.calibration)
     told = {"calibration": f"{read.data}; backend {read.backend}, artefact {read.artefact[:SHOWN]}"}
     for rule in read.rules:
-        told[f"rule: {rule.name}, {rule.answers}"] = f"{rule.words} (threshold {rule.threshold:.4f}; {_short(rule.measured)})"
+        told[f"rule: {rule.name}, {rule.answers}"] = (
+            f"{rule.words} (threshold {rule.threshold:.4f}; {_short(rule.measured)})"
+        )
     return told | {f"no rule: {number}": why for number, why in enumerate(read.lacking, 1)}
 
 

@@ -22,7 +22,12 @@ from edgereverie.errors import DataError
 from edgereverie.image import resolve_under
 from edgereverie.text.english import is_plural
 
-DESCRIBE = ("Describe the image.", "Describe the image in detail.", "What is in the picture?", "What does the image show?")
+DESCRIBE = (
+    "Describe the image.",
+    "Describe the image in detail.",
+    "What is in the picture?",
+    "What does the image show?",
+)
 _NAMES = {"question": ("question", "text"), "answer": ("answer", "label")}
 
 
@@ -51,7 +56,9 @@ def read_labelled(path: Path, pictures: Path, *, images: int | None, seed: int) 
     else:
         found = [_questions(one, seed) for one in read_annotations(path, images=pictures) if one.things]
     if not found:
-        raise DataError(f"{path}: no picture with anything to ask about.", hint="Give pictures with objects or questions.")
+        raise DataError(
+            f"{path}: no picture with anything to ask about.", hint="Give pictures with objects or questions."
+        )
     order = Random(seed).sample(range(len(found)), min(images or len(found), len(found)))
     return [question for index in order for question in found[index]]
 
@@ -116,7 +123,9 @@ def _yes_or_no(row: Row) -> tuple[str, bool] | None:
 def _questions(known: Annotated, seed: int) -> list[Labelled]:
     rng = Random(f"{seed}/{known.image}")
     asked = [Labelled(f"{known.image}/describe", known.image, rng.choice(DESCRIBE), None, known)]
-    present = sorted({thing.name for thing in known.things} & (known.exhaustive or {thing.name for thing in known.things}))
+    present = sorted(
+        {thing.name for thing in known.things} & (known.exhaustive or {thing.name for thing in known.things})
+    )
     absent = sorted(known.exhaustive - {thing.name for thing in known.things})
     for name, there in ((rng.choice(present or [""]), True), (rng.choice(absent or [""]), False)):
         if name:

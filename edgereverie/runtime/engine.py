@@ -110,8 +110,11 @@ class Backend(Protocol):
     packages: tuple[str, ...]
     extra: str
 
-    def load(self, path: Path, *, precise: bool = False) -> Engine:
-        """Load a bundle (or, for ``torch``, a model folder). precise: keep caches and sums in 32 bit, for comparisons."""
+    def load(self, path: Path, *, precise: bool = False, device: str = "auto") -> Engine:
+        """Load a bundle (or, for ``torch``, a model folder). precise: keep caches and sums in 32 bit, for comparisons.
+
+        device: ``cpu``, ``cuda``, or ``auto`` for the first that works.
+        """
         ...
 
 

@@ -26,9 +26,11 @@ STRAIGHTENED_FROM = 1000  # claims of a group that an isotonic map takes
 _OWN_FROM, _OWN_EACH = 300, 30  # claims, and of the rarer label, that a kind of claim needs for weights of its own
 _L2 = 1.0
 _TAIL = 0.005  # of a feature's values on either side are pulled in to the rest
+# Figures that short questions give.
+_ASKED = frozenset(("verification", "asked", "thing_verification", "thing_asked"))
 _CANDIDATES = (
-    "log_prob_mean", "log_prob_min", "margin_min", "grounding", "grounding_min", "verification", "asked", "polarity",
-    "log_length", "reflection", "agreement",
+    "log_prob_mean", "log_prob_min", "margin_min", "grounding", "grounding_min", "verification", "asked",
+    "thing_verification", "thing_asked", "polarity", "log_length", "times", "nth", "reflection", "agreement",
 )  # fmt: skip
 
 
@@ -80,6 +82,14 @@ class Reading:
         return tuple(one.name for one in self.features if one.missing is None and one.name not in figures)
 
 
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """full: of all that can be measured. words: of the answer's words alone, for claims that were not asked about."""
+
+    full: Reading
+    words: Reading | None = None
+
+
 # Grounding is clipped: a single rare word piece can be worth more, and common words that any text would predict are worth
 # little although they are true, so it may tip the scales but not outweigh the question.
 PLAIN = Reading((Feature("verification", 1.0), Feature("grounding", 0.25, low=-2.0, high=2.0)))
@@ -89,21 +99,24 @@ PLAIN = Reading((Feature("verification", 1.0), Feature("grounding", 0.25, low=-2
 class Fusion:
     """How evidence becomes support, by kind of claim, and support a verdict.
 
-    groups: by claim kind, EVERY for those without one of their own. supported, contradicted: where verdicts begin.
-    negation: whether "is it true that there is no ...?" is asked, too, which small models often do not understand.
+    groups: by claim kind, EVERY for those without one of their own. full: of claims about which everything was measured;
+    words: of those that were not asked about. supported, contradicted: where verdicts begin. negation: whether "is it true
+    that there is no ...?" is asked, too, which small models often do not understand.
     """
 
-    groups: Mapping[str, Reading] = field(default_factory=lambda: {EVERY: PLAIN})
+    groups: Mapping[str, Readings] = field(default_factory=lambda: {EVERY: Readings(PLAIN)})
     supported: float = 0.7
     contradicted: float = 0.3
     negation: bool = False
 
-    def reading(self, kind: ClaimKind = "object") -> Reading:
+    def readings(self, kind: ClaimKind = "object") -> Readings:
         return self.groups.get(kind) or self.groups[EVERY]
 
     def support(self, evidence: Mapping[str, float], kind: ClaimKind = "object") -> float:
         """In (0, 1), how strongly the picture speaks for the claim."""
-        return self.reading(kind).probability(figures(evidence, negation=self.negation))
+        known, readings = figures(evidence, negation=self.negation), self.readings(kind)
+        alone = readings.words is not None and not known.keys() & _ASKED
+        return (readings.words if alone else readings.full).probability(known)
 
     def verdict(self, support: float) -> Verdict:
         if support >= self.supported:
@@ -112,7 +125,7 @@ class Fusion:
 
     def lacks(self, evidence: Mapping[str, float], kind: ClaimKind = "object") -> tuple[str, ...]:
         """What calibration always knew of a claim and is not known of this one: no rule holds for it then."""
-        return self.reading(kind).lacks(figures(evidence, negation=self.negation))
+        return self.readings(kind).full.lacks(figures(evidence, negation=self.negation))
 
     def as_json(self) -> dict[str, Any]:
         return as_json(self)
@@ -121,7 +134,10 @@ class Fusion:
     def from_json(cls, data: Mapping[str, Any]) -> Fusion:
         """What ``as_json`` gave. Raises BundleError when it is anything else."""
         try:
-            groups = {str(kind): _reading(told) for kind, told in data["groups"].items()}
+            groups = {
+                str(kind): Readings(_reading(told["full"]), None if told["words"] is None else _reading(told["words"]))
+                for kind, told in data["groups"].items()
+            }
             numbers = {key: float(data[key]) for key in ("supported", "contradicted")}
             if (
                 EVERY not in groups
@@ -145,19 +161,24 @@ def fusion_of(request: Request) -> Fusion:
 def figures(evidence: Mapping[str, float], *, negation: bool) -> dict[str, float]:
     """The evidence as features: its own figures, signed so that positive speaks for the claim, and those made of them.
 
-    asked: log-odds of yes to the short question with the picture, nothing cancelled. verification: as the evidence has it,
-    but of the one question alone where the negated one is not to be heard. log_length: of the claim's tokens.
+    asked, thing_asked: log-odds of yes to the short questions with the picture, nothing cancelled. verification,
+    thing_verification: as the evidence has them, but without the negated questions where those are not to be heard.
+    log_length: of the claim's tokens.
 
     >>> told = {"polarity": -1.0, "yes_with_image": -3.0, "yes_without": -1.0, "verification": 2.0}
     >>> figures(told, negation=False)
     {'polarity': -1.0, 'verification': 2.0, 'asked': 3.0}
     """
-    found = {name: float(value) for name, value in evidence.items() if name not in _RAW}
+    found = {name: float(value) for name, value in evidence.items() if name.removeprefix("thing_") not in _RAW}
     sign = evidence.get("polarity", 1.0)
-    if "yes_with_image" in evidence:
-        found["asked"] = sign * evidence["yes_with_image"]
-        if "no_with_image" in evidence and not negation and "yes_without" in evidence:
-            found["verification"] = sign * (evidence["yes_with_image"] - evidence["yes_without"])
+    for of in ("", "thing_"):
+        if f"{of}yes_with_image" in evidence:
+            found[f"{of}asked"] = (1.0 if of else sign) * evidence[f"{of}yes_with_image"]
+    if "no_with_image" in evidence and not negation:
+        found["verification"] = sign * _seen(evidence, "yes")
+        if "thing_yes_with_image" in evidence:
+            found["thing_verification"] = _seen(evidence, "thing_yes")
+            found["verification"] = min(found["verification"], found["thing_verification"])
     if "length" in evidence:
         found["log_length"] = math.log1p(evidence["length"])
     return found
@@ -166,16 +187,18 @@ def figures(evidence: Mapping[str, float], *, negation: bool) -> dict[str, float
 _RAW = ("yes_with_image", "yes_without", "no_with_image", "no_without", "length")
 
 
+def _seen(evidence: Mapping[str, float], answer: str) -> float:
+    """What the picture adds to the odds of an answer."""
+    return evidence[f"{answer}_with_image"] - evidence[f"{answer}_without"]
+
+
 def hears_negation(evidence: Sequence[Mapping[str, float]], true: np.ndarray) -> bool:
     """Whether the negated question helps this model: both questions together tell true claims better than one alone."""
     both = [i for i, one in enumerate(evidence) if {"yes_without", "no_without"} <= one.keys()]
     if len(both) < _OWN_FROM:
         return False
     sign = np.array([evidence[i].get("polarity", 1.0) for i in both])
-    plain, negated = (
-        sign * np.array([evidence[i][f"{word}_with_image"] - evidence[i][f"{word}_without"] for i in both])
-        for word in ("yes", "no")
-    )
+    plain, negated = (sign * np.array([_seen(evidence[i], word) for i in both]) for word in ("yes", "no"))
     labels = np.asarray(true)[both]
     return measures.auroc(plain - negated, labels) > measures.auroc(plain, labels)
 
@@ -195,13 +218,18 @@ def fitted(
     true = np.asarray(true, np.float64)
     heard = hears_negation(evidence, true) if negation is None else negation
     rows = [figures(one, negation=heard) for one in evidence]
-    groups = {EVERY: _fit(rows, true, names)}
+    groups = {EVERY: _both(rows, true, names)}
     for kind in sorted(set(kinds)):
         mine = np.array([one == kind for one in kinds])
         few = min(true[mine].sum(), (1 - true[mine]).sum())
         if len(set(kinds)) > 1 and mine.sum() >= _OWN_FROM and few >= _OWN_EACH:
-            groups[kind] = _fit([row for row, own in zip(rows, mine, strict=True) if own], true[mine], names)
+            groups[kind] = _both([row for row, own in zip(rows, mine, strict=True) if own], true[mine], names)
     return Fusion(groups, negation=heard)
+
+
+def _both(rows: Sequence[Mapping[str, float]], true: np.ndarray, names: Sequence[str]) -> Readings:
+    words = [name for name in names if name not in _ASKED]
+    return Readings(_fit(rows, true, names), _fit(rows, true, words) if words and len(words) < len(names) else None)
 
 
 def _fit(rows: Sequence[Mapping[str, float]], true: np.ndarray, names: Sequence[str]) -> Reading:

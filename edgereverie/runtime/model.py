@@ -19,9 +19,9 @@ from edgereverie.bundle import MANIFEST, Bundle
 from edgereverie.chat import ChatFormat, chat_format, encode
 from edgereverie.errors import BackendError, BundleError
 from edgereverie.records import Answer, ImageSpec, Options, Turn
-from edgereverie.registry import BACKENDS
 from edgereverie.runtime.calibration.record import Calibration, fitting
-from edgereverie.runtime.engine import Backend, Engine, Stream
+from edgereverie.runtime.choosing import backend_for
+from edgereverie.runtime.engine import Engine, Stream
 from edgereverie.runtime.generation import require_room
 from edgereverie.runtime.guarding import Guarding, guarded
 from edgereverie.runtime.request import Done, Event, Piece, Request
@@ -75,17 +75,18 @@ class Model:
         self.calibration = fitting(self)
 
     @classmethod
-    def load(cls, path: Path, backend: str = "auto", precise: bool = False) -> Model:
+    def load(cls, path: Path, backend: str = "auto", precise: bool = False, device: str = "auto") -> Model:
         """A bundle (by its target) or a model folder (in PyTorch).
 
         backend: a name, or ``auto`` for the one that runs what is there. precise: 32-bit caches and sums, for comparisons.
+        device: ``cpu``, ``cuda``, or ``auto`` for the first that works; ``engine.device`` names it.
         Raises BundleError, BackboneError or BackendError with what is wrong, MissingPackage with what to install.
         """
         path = Path(path)
         if (path / MANIFEST).is_file():
             bundle = Bundle.load(path)
             _warn_of_failed_parity(bundle)
-            engine = _backend(backend, bundle.target, path).load(path, precise=precise)
+            engine = backend_for(backend, bundle.target, path).load(path, precise=precise, device=device)
             return cls(
                 engine,
                 _tokenizer(bundle.file("tokenizer")),
@@ -98,7 +99,7 @@ class Model:
             from edgereverie.backbones.base import open_folder
 
             folder = open_folder(path)
-            engine = _backend(backend, "torch", path).load(path, precise=precise)
+            engine = backend_for(backend, "torch", path).load(path, precise=precise, device=device)
             return cls(engine, folder.tokenizer(), folder.chat, folder.image, path.resolve().name, folder=path)
         raise BackendError(
             f"{path}: neither a bundle ({MANIFEST}) nor a model folder (config.json).",
@@ -243,21 +244,6 @@ def _warn_of_failed_parity(bundle: Bundle) -> None:
     """Once for each such bundle and process."""
     if bundle.parity.get("passed") is False:
         _warned_of(bundle.fingerprint(), bundle.name)
-
-
-def _backend(name: str, target: str, path: Path) -> Backend:
-    fitting = [known for known in BACKENDS.names() if target in BACKENDS.get(known).targets]
-    if name == "auto":
-        if not fitting:
-            raise BackendError(f"{path}: no backend runs {target!r}.", hint="Was the bundle made by a newer version?")
-        return BACKENDS.get(fitting[0])
-    backend: Backend = BACKENDS.get(name)
-    if target not in backend.targets:
-        raise BackendError(
-            f"{path}: the backend {name!r} runs {', '.join(backend.targets)}, this is {target!r}.",
-            hint=f"Use backend {' or '.join(fitting)}, or 'auto'.",
-        )
-    return backend
 
 
 def _tokenizer(path: Path) -> Tokenizer:

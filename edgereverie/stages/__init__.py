@@ -8,6 +8,8 @@ from edgereverie.stages._console import bytes_passing, console
 from edgereverie.stages.adapters import export_adapter
 from edgereverie.stages.backbones import model_folder, models, open_model, upcycle
 from edgereverie.stages.benching import bench_train
+from edgereverie.stages.calibrating import calibrate
+from edgereverie.stages.calibrating import summary as calibration_summary
 from edgereverie.stages.curating import (
     check_data,
     convert_data,
@@ -31,6 +33,8 @@ __all__ = [
     "artefact",
     "bench_train",
     "bytes_passing",
+    "calibrate",
+    "calibration_summary",
     "check_data",
     "console",
     "convert_data",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgereverie.bundle import MANIFEST, write_text
-from edgereverie.errors import BundleError, DataError
+from edgereverie.errors import BackendError, BundleError, DataError
 from edgereverie.records import Answer, Claim, Options, Prediction, Turn, as_json
 from edgereverie.stages._console import bar, console
 from edgereverie.stages.backbones import open_model
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCENES = "scenes"
 DRAWN = 600
 OPTIONS = Options(max_tokens=160)
+_JUDGING = ("verify", "rollback")
 
 
 def calibrate(
@@ -37,7 +38,7 @@ def calibrate(
     images: int | None = None,
     alpha: float = 0.1,
     delta: float = 0.1,
-    guard: str = "flag",
+    guard: str = "none",
     seed: int = 0,
     backend: str = "auto",
     work: Path | None = None,
@@ -49,14 +50,15 @@ def calibrate(
     Raises DataError for too little data, with how much more is needed.
     """
     from edgereverie.data.labelled import pictures_of
-    from edgereverie.runtime.calibration.applying import working
     from edgereverie.runtime.calibration.learning import learn
     from edgereverie.runtime.calibration.record import Calibration, identity, store
 
     if not (0 < alpha < 1 and 0 < delta < 1):
         raise DataError(f"alpha is {alpha}, delta {delta}; both are probabilities.", hint="Give 0.1, say.")
     if not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder}: only a bundle can be calibrated.", hint="Export the model first: edgereverie export")
+        raise BundleError(
+            f"{folder}: only a bundle can be calibrated.", hint="Export the model first: edgereverie export"
+        )
     work = work or folder.resolve().with_name(f"{folder.resolve().name}-calibration")
     questions, root, told = _questions(data, pictures, images, seed, work)
     with open_model(str(folder), backend=backend) as model:
@@ -73,7 +75,7 @@ def calibrate(
         fusion=found.fusion,
         rules=found.rules,
         lacking=found.lacking,
-        guards=working(guard.split(",")),
+        guards=_before(guard),
         seed=seed,
         report=found.report,
     )
@@ -101,19 +103,19 @@ def _questions(
     return read_labelled(path, root, images=images, seed=seed), root, "drawn scenes" if data == SCENES else path.name
 
 
-def ask(
-    model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, journal: Path
-) -> dict[str, Answer]:
+def ask(model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, journal: Path) -> dict[str, Answer]:
     """The answer to each question by its id, with the evidence of its claims; what the journal holds is not asked again.
 
-    Each question is a conversation of its own, answered greedily. All that a fusion may weigh is measured.
+    Each question is a conversation of its own, answered greedily. All that a fusion may weigh is measured: abstain does
+    that, and has no rule to follow yet. Raises BackendError for a guard that goes by the fusion itself.
     """
     from edgereverie.evaluation.journal import Journal
     from edgereverie.runtime.calibration.record import Calibration, identity
     from edgereverie.runtime.fusion import Fusion
 
     mine = identity(model)
-    told = json.dumps([mine, guard, as_json(OPTIONS), [(one.id, one.image, one.question) for one in questions]])
+    guards = ",".join([*_before(guard), "abstain"])
+    told = json.dumps([mine, guards, as_json(OPTIONS), [(one.id, one.image, one.question) for one in questions]])
     kept = Journal(journal, hashlib.sha256(told.encode()).hexdigest())
     blank = Calibration(**mine, data="", images={}, claims={}, fusion=Fusion(negation=True))
     by_image: dict[str, list[Labelled]] = {}
@@ -125,12 +127,27 @@ def ask(
             for done, (image, asked) in enumerate(by_image.items()):
                 progress(done, len(by_image))
                 if missing := [one for one in asked if one.id not in kept.answers]:
-                    said = [model.answer(root / image, [Turn("user", one.question)], OPTIONS, guard) for one in missing]
+                    said = [
+                        model.answer(root / image, [Turn("user", one.question)], OPTIONS, guards) for one in missing
+                    ]
                     kept.add(Prediction(one.id, replace(a, record=())) for one, a in zip(missing, said, strict=True))
             progress(len(by_image), len(by_image))
     finally:
         model.calibration = before
     return {one.id: kept.answers[one.id] for one in questions}
+
+
+def _before(guard: str) -> tuple[str, ...]:
+    """The guards that shape the answers. Raises BackendError for one that judges by what is only being learned."""
+    from edgereverie.runtime.calibration.applying import working
+
+    names = [name.strip() for name in guard.split(",")]
+    if circular := [name for name in names if name in _JUDGING]:
+        raise BackendError(
+            f"The guard {circular[0]} goes by the calibration that is to be made.",
+            hint="Calibrate without it. What is promised of the claims that stay holds with verify, too.",
+        )
+    return working(names)
 
 
 def judge(questions: Sequence[Labelled], answers: dict[str, Answer]) -> tuple[list[Known], str]:
@@ -147,7 +164,9 @@ def judge(questions: Sequence[Labelled], answers: dict[str, Answer]) -> tuple[li
         else:
             left_out["claims nobody can judge" if answer.claims else "no claims"] += 1
     if not found:
-        raise DataError("No answer made a claim that the data can judge.", hint="Use --guard flag, and data with objects.")
+        raise DataError(
+            "No answer made a claim that the data can judge.", hint="Use --guard flag, and data with objects."
+        )
     told = "".join(f", {many:,} answers with {what} left out" for what, many in left_out.items())
     return found, told
 
@@ -156,10 +175,17 @@ def truth(question: Labelled, answer: Answer, claim: Claim) -> bool | None:
     """Whether the claim is true: by what is known of the picture, or by the right answer of yes and no."""
     from edgereverie.text.asking import says_yes
 
-    if question.known is not None:
+    if question.known is None:
+        said = says_yes(answer.text)
+        return None if said is None or claim.start > 0 else said == question.yes
+    if question.known.source == "scenes":
+        from edgereverie.data.annotations.scenes import scene_of
+        from edgereverie.data.truth import true_of
+
+        return true_of(scene_of(question.known), claim)
+    if claim.kind == "object":
         return _there(claim, question.known)
-    said = says_yes(answer.text)
-    return None if said is None or claim.start > 0 else said == question.yes
+    return _so_many(claim, question.known) if claim.kind == "count" else None
 
 
 def _there(claim: Claim, known: Annotated) -> bool | None:
@@ -170,6 +196,18 @@ def _there(claim: Claim, known: Annotated) -> bool | None:
         return None
     there = any(set(described) <= set(thing.attributes) or thing.name == claim.subject for thing in named)
     return there == (claim.evidence.get("polarity", 1.0) > 0)
+
+
+def _so_many(claim: Claim, known: Annotated) -> bool | None:
+    """Whether there are as many, where every single one was annotated with its box."""
+    from edgereverie.text.claims import stated
+    from edgereverie.text.counts import number_of
+
+    named = [thing for thing in known.things if thing.name == claim.subject]
+    number = number_of(stated(claim.statement).value)
+    if number is None or claim.subject not in known.exhaustive or any(one.several or one.box is None for one in named):
+        return None
+    return (len(named) == number) == (claim.evidence.get("polarity", 1.0) > 0)
 
 
 def summary(calibration: Calibration) -> None:

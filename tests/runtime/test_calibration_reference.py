@@ -128,3 +128,21 @@ def test_risk_control(reference: dict[str, Any]) -> None:
     assert cut == told["lambda_hat"]
     assert conformal.false_share(rows[:n], cut).mean() == pytest.approx(told["cal_risk"], abs=1e-15)
     assert conformal.false_share(rows[n:], cut).mean() == pytest.approx(told["test_risk"], abs=1e-15)
+
+
+def test_resampled_auroc_is_that_of_the_drawn_items() -> None:
+    """Each draw again by hand: the drawn pictures' items, as often as drawn, in the plain AUROC."""
+    rng = np.random.default_rng(1)
+    groups, right = rng.integers(0, 12, 80), rng.integers(0, 2, 80)
+    scores = [np.round(rng.normal(right, 1.0), 1), rng.random(80)]
+    draws = measures.resampled_auroc(scores, right, groups, resamples=20, seed=4)
+    again = np.random.default_rng(4)
+    names = np.unique(groups)
+    for row in draws:
+        items = np.concatenate([np.flatnonzero(groups == names[i]) for i in again.integers(0, len(names), len(names))])
+        assert row == pytest.approx([measures.auroc(one[items], right[items]) for one in scores], abs=1e-12)
+
+
+def test_intervals_leave_undefined_draws_out() -> None:
+    assert measures.interval(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
+    assert np.isnan(measures.interval(np.array([np.nan]))).all()

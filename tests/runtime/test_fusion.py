@@ -44,7 +44,7 @@ def test_one_feature_is_standardised_weighed_and_biased() -> None:
 
 def test_fitting_finds_the_weights_that_drew_the_labels() -> None:
     rows, true = drawn(40_000)
-    (reading,) = (fitted(rows, ["object"] * len(rows), true).groups[EVERY],)
+    (reading,) = (fitted(rows, ["object"] * len(rows), true).groups[EVERY].full,)
     weights = {one.name: one.weight / one.scale for one in reading.features}
     assert weights == pytest.approx({"verification": 1.5, "grounding": 0.5}, abs=0.06)
 
@@ -61,9 +61,9 @@ def test_probabilities_of_new_claims_come_true_as_often_as_they_say() -> None:
 def test_a_figure_that_is_sometimes_missing_counts_as_the_mean_and_what_its_absence_tells() -> None:
     rows, true = drawn(20_000, grounding=0.3)
     learned = fitted(rows, ["object"] * len(rows), true)
-    grounding = next(one for one in learned.groups[EVERY].features if one.name == "grounding")
-    at_mean = learned.groups[EVERY].logit({"verification": 0.5, "grounding": grounding.mean})
-    assert learned.groups[EVERY].logit({"verification": 0.5}) == pytest.approx(at_mean + grounding.missing)
+    grounding = next(one for one in learned.groups[EVERY].full.features if one.name == "grounding")
+    at_mean = learned.groups[EVERY].full.logit({"verification": 0.5, "grounding": grounding.mean})
+    assert learned.groups[EVERY].full.logit({"verification": 0.5}) == pytest.approx(at_mean + grounding.missing)
     assert abs(grounding.missing) < 0.15  # here absence is by chance and tells nothing
     assert learned.lacks({"verification": 0.5}) == ()
 
@@ -79,7 +79,7 @@ def test_a_figure_that_was_never_missing_is_reported_when_it_is() -> None:
 def test_isotonic_map_from_a_thousand_claims_on_and_never_sure() -> None:
     for n, straightened in ((999, False), (1000, True)):
         rows, true = drawn(n)
-        reading = fitted(rows, ["object"] * n, true).groups[EVERY]
+        reading = fitted(rows, ["object"] * n, true).groups[EVERY].full
         assert (reading.straight is not None) is straightened
     surest = reading.probability({"verification": 1e6, "grounding": 1e6})
     assert surest == 1 - 1 / 1002
@@ -94,7 +94,7 @@ def test_kinds_of_claims_with_enough_data_get_weights_of_their_own() -> None:
     assert set(learned.groups) == {EVERY, "object", "count"}
     sure = {"verification": 3.0, "grounding": 1.0}
     assert learned.support(sure, "object") > 0.9 > 0.1 > learned.support(sure, "count")
-    assert learned.support(sure, "position") == learned.groups[EVERY].probability(sure)
+    assert learned.support(sure, "position") == learned.groups[EVERY].full.probability(sure)
 
 
 def test_a_negated_question_is_heard_only_where_it_helps() -> None:
@@ -121,10 +121,23 @@ def test_claims_of_one_label_cannot_be_told_apart() -> None:
         fitted(rows, ["object"] * 50, np.ones(50))
 
 
+def test_claims_that_were_not_asked_about_are_read_by_their_words() -> None:
+    rows, true = drawn(20_000)
+    learned = fitted(rows, ["object"] * len(rows), true)
+    fresh, true = drawn(20_000, seed=1)
+    words = [{"grounding": row["grounding"]} for row in fresh]
+    p = np.array([learned.support(row) for row in words])
+    assert (
+        measures.expected_calibration_error(p, true) < 0.02
+    )  # a mean in place of what is missing would be far too sure
+    assert 0.5 < measures.auroc(p, true) < measures.auroc(np.array([learned.support(row) for row in fresh]), true)
+    assert learned.lacks(words[0]) == ("verification",)  # what is promised of full evidence is not promised of this
+
+
 def test_a_constant_figure_has_no_part() -> None:
     rows, true = drawn(500)
     learned = fitted([row | {"polarity": 1.0} for row in rows], ["object"] * 500, true)
-    assert "polarity" not in {one.name for one in learned.groups[EVERY].features}
+    assert "polarity" not in {one.name for one in learned.groups[EVERY].full.features}
 
 
 def test_json_there_and_back() -> None:
@@ -138,9 +151,9 @@ def test_json_there_and_back() -> None:
 @pytest.mark.parametrize("spoil", [
     lambda data: data.pop("negation"),
     lambda data: data["groups"].pop(EVERY),
-    lambda data: data["groups"][EVERY]["features"][0].update(scale=0.0),
-    lambda data: data["groups"][EVERY]["features"][0].update(colour="red"),
-    lambda data: data["groups"][EVERY]["straight"]["y"].reverse(),
+    lambda data: data["groups"][EVERY]["full"]["features"][0].update(scale=0.0),
+    lambda data: data["groups"][EVERY]["full"]["features"][0].update(colour="red"),
+    lambda data: data["groups"][EVERY]["full"]["straight"]["y"].reverse(),
     lambda data: data["groups"].update({EVERY: 3}),
     lambda data: data.update(supported="high"),
 ])  # fmt: skip
@@ -175,3 +188,16 @@ def test_penalised_fit_has_no_slope_left_even_where_a_line_separates() -> None:
     assert float(x[:, 0] @ rest) + 0.5 * weight == pytest.approx(0.0, abs=1e-9)
     with pytest.raises(ValueError, match="separated"):
         scaling.fit_logistic(x, y)
+
+
+def test_an_unheard_negation_is_left_out_of_the_thing_s_question_too() -> None:
+    told = {"polarity": 1.0, "verification": 0.5, "yes_with_image": 3.0, "yes_without": 1.0, "no_with_image": 2.0,
+            "no_without": 1.0, "thing_verification": 0.5, "thing_yes_with_image": 2.5, "thing_yes_without": 1.0,
+            "thing_no_with_image": 1.5, "thing_no_without": 1.0}  # fmt: skip
+    # Both questions: (3 - 1 - (2 - 1)) / 2 for the claim, (2.5 - 1 - (1.5 - 1)) / 2 for its thing.
+    heard = figures(told, negation=True)
+    assert (heard["verification"], heard["thing_verification"]) == (0.5, 0.5)
+    # One alone: 3 - 1, and 2.5 - 1 for its thing, than which it is never better.
+    assert figures(told, negation=False) == {
+        "polarity": 1.0, "verification": 1.5, "thing_verification": 1.5, "asked": 3.0, "thing_asked": 2.5,
+    }  # fmt: skip

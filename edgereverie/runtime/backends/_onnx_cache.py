@@ -48,11 +48,11 @@ class Cache(Protocol):
     """Keys and values of the tokens that were fed."""
 
     def binding(self, graph: InferenceSession, length: int, count: int) -> IOBinding:
-        """Logits, past and present of a step that adds ``count`` tokens to ``length``; logits come first."""
+        """Past and present of a step that adds ``count`` tokens to ``length``."""
         ...
 
-    def keep(self, outputs: Sequence[OrtValue], length: int) -> None:
-        """The step is done: ``outputs`` are all that was bound, ``length`` counts the new tokens."""
+    def keep(self, bound: IOBinding, length: int) -> None:
+        """The step is done; ``length`` counts the new tokens."""
         ...
 
     def fork(self) -> Cache: ...
@@ -68,15 +68,14 @@ class JoinedCache:
 
     def binding(self, graph: InferenceSession, length: int, count: int) -> IOBinding:
         bound = graph.io_binding()
-        bound.bind_output("logits", "cpu")
         for name, value in zip(self._spec.past, self._values, strict=True):
             bound.bind_ortvalue_input(name, value)
         for name in self._spec.present:
             bound.bind_output(name, self._spec.device)
         return bound
 
-    def keep(self, outputs: Sequence[OrtValue], length: int) -> None:
-        self._values = list(outputs[1:])
+    def keep(self, bound: IOBinding, length: int) -> None:
+        self._values = list(bound.get_outputs()[: len(self._spec.present)])  # logits were bound after them
 
     def fork(self) -> JoinedCache:
         return JoinedCache(self._spec, self._values)
@@ -104,17 +103,15 @@ class _Buffer:
         self.values = _values(self.spec, self.arrays)
 
     def binding(self, graph: InferenceSession, lane: int | None) -> IOBinding:
-        """Of one lane, or of all. Past and present stay bound from step to step; logits get a new array each time."""
+        """Of one lane, or of all; made once and used for each step."""
         if lane not in self._bound:
             self._bound[lane] = bound = graph.io_binding()
-            bound.bind_output("logits", "cpu")
             for past, present, value in zip(self.spec.past, self.spec.present, self.values, strict=True):
                 shape = (self.lanes if lane is None else 1, *value.shape()[1:])
                 start = value.data_ptr() + (lane or 0) * math.prod(shape[1:]) * np.dtype(self.spec.dtype).itemsize
                 place = (self.spec.device, 0, self.spec.dtype, shape, start)
                 bound.bind_input(past, *place)
                 bound.bind_output(present, *place)
-        self._bound[lane].bind_output("logits", "cpu")
         return self._bound[lane]
 
     def take(self, members: Sequence[SharedCache]) -> None:
@@ -155,7 +152,7 @@ class SharedCache:
             _Buffer(self.buffer.spec, _capacity(self.buffer.spec, length + count)).take([self])
         return self.buffer.binding(graph, self.lane)
 
-    def keep(self, outputs: Sequence[OrtValue], length: int) -> None:
+    def keep(self, bound: IOBinding, length: int) -> None:
         self.length = length
 
     def fork(self) -> SharedCache:

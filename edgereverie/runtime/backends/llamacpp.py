@@ -23,6 +23,7 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError
+from edgereverie.runtime.choosing import asked_for, on_device
 from edgereverie.runtime.engine import CacheFull, Feed, check_feed, check_feeds, require_packages
 from edgereverie.runtime.grammar import Constraint
 
@@ -48,11 +49,10 @@ class LlamaEngine:
     """
 
     backend = "llamacpp"
-    device = "cpu"
     grammar = True
     branching = True
 
-    def __init__(self, bundle: Bundle, *, precise: bool) -> None:
+    def __init__(self, bundle: Bundle, device: str = "cpu", *, precise: bool) -> None:
         from llama_cpp import llama_cpp as lib
 
         from edgereverie.runtime.backends import _onnx
@@ -61,11 +61,13 @@ class LlamaEngine:
         self._lib = lib
         self._owned: list[tuple[Callable[[Any], None], Any]] = []
         self._release = weakref.finalize(self, _free, self._owned)
-        self.context = bundle.context
+        self.context, self.device = bundle.context, device
         self.image_token = _onnx.image_token(bundle)
         path = bundle.file("model")
         _recent.clear()
-        self._model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+        settings = lib.llama_model_default_params()
+        settings.n_gpu_layers = 0 if device == "cpu" else -1  # all of them
+        self._model = lib.llama_model_load_from_file(str(path).encode(), settings)
         if not self._model:
             raise BackendError(
                 f"{path}: llama.cpp cannot load the model ({_reason()}).",
@@ -88,7 +90,12 @@ class LlamaEngine:
         from edgereverie.runtime.mtmd import MtmdEncoder, run_probe
 
         if find_spec("onnxruntime") is not None:
-            return _onnx.VisionEncoder(bundle, self.width)
+            return on_device(
+                "cpu" if self.device == "cpu" else "auto",
+                _onnx.cuda_lacks(),
+                lambda place: _onnx.VisionEncoder(bundle, self.width, place),
+                f"{bundle.name}, vision",
+            )
         encoder = MtmdEncoder(bundle.file("mmproj"), bundle.image, self._model, threads=_onnx.threads())
         self._owned.append((MtmdEncoder.close, encoder))
         if not (found := run_probe(bundle, encoder)).passed:
@@ -107,9 +114,12 @@ class LlamaEngine:
         settings.n_seq_max = _STREAMS
         settings.kv_unified = True  # without it a sequence can be neither forked nor rewound in part
         settings.swa_full = True
+        settings.offload_kqv = settings.op_offload = self.device != "cpu"
         settings.n_threads = settings.n_threads_batch = threads
         if precise:
             settings.type_k = settings.type_v = lib.GGML_TYPE_F32
+        if precise or self.device == "cpu":
+            # On CPUs a step behind a picture takes 1.4 times as long with it (0.5 B, 620 tokens), a prefill 0.87 times.
             settings.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
@@ -352,6 +362,16 @@ def _quieten(lib: Any) -> None:
     lib.llama_log_set(_callback, ctypes.c_void_p(0))
 
 
+def _cuda_lacks() -> str:
+    """Why this llama.cpp cannot compute on CUDA; empty where it should."""
+    from llama_cpp import llama_cpp as lib
+
+    _quieten(lib)
+    if b"CUDA" not in lib.llama_print_system_info():
+        return "the installed llama-cpp-python is built without it"
+    return "" if lib.llama_supports_gpu_offload() else "llama.cpp finds no card"
+
+
 def _reason() -> str:
     return _recent[0] if _recent else "it gives no reason"
 
@@ -363,11 +383,13 @@ class LlamaBackend:
     packages: tuple[str, ...] = ("llama_cpp",)
     extra: str = "gguf"
 
-    def load(self, path: Path, *, precise: bool = False) -> LlamaEngine:
+    def load(self, path: Path, *, precise: bool = False, device: str = "auto") -> LlamaEngine:
         require_packages(self)
         bundle = Bundle.load(path)
         bundle.check(hashes=False)
-        return LlamaEngine(bundle, precise=precise)
+        return on_device(
+            asked_for(device), _cuda_lacks(), lambda place: LlamaEngine(bundle, place, precise=precise), bundle.name
+        )
 
 
 BACKEND = LlamaBackend()

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError, BundleError
+from edgereverie.runtime.choosing import asked_for, on_device
 from edgereverie.runtime.engine import Feed, check_feed, check_feeds, feed_in_turn, no_grammar, require_packages
 from edgereverie.runtime.grammar import Constraint
 
@@ -28,26 +29,27 @@ class OnnxEngine:
     """Three graphs: vision, embedding, decoder. The cache goes in as past and comes out as present."""
 
     backend = "onnxrt"
-    device = "cpu"
     grammar = False
     branching = False
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, device: str) -> None:
         from edgereverie.runtime.backends import _onnx
         from edgereverie.runtime.backends._onnx_cache import CacheSpec
 
-        self.context = bundle.context
+        self.context, self.device = bundle.context, device
         self.image_token = _onnx.image_token(bundle)
-        self._embed = _onnx.session(bundle.file("embed"))
+        self._embed = _onnx.session(bundle.file("embed"), device)
         _onnx.names_of(self._embed, bundle.file("embed"), {"input_ids"}, {"inputs_embeds"})
         path = bundle.file("decoder")
-        self._decoder = _onnx.session(path)
+        self._decoder = _onnx.session(path, device)
         inputs = {entry.name: entry for entry in self._decoder.get_inputs()}
         past = sorted((name for name in inputs if _PAST.fullmatch(name)), key=_by_layer)
         present = [_PAST.sub(r"present.\1.\2", name) for name in past]
         _onnx.names_of(self._decoder, path, {"inputs_embeds", *past[:1]}, {"logits", *present})
         self._takes = frozenset(inputs)
-        self.vocabulary = _number(self._decoder.get_outputs()[0].shape[-1], "logits", path)
+        logits = next(entry for entry in self._decoder.get_outputs() if entry.name == "logits")
+        self.vocabulary = _number(logits.shape[-1], "logits", path)
+        self._logits = _onnx.DTYPES[logits.type]
         self._width = _number(inputs["inputs_embeds"].shape[-1], "inputs_embeds", path)
         self._dtype = _onnx.DTYPES[inputs["inputs_embeds"].type]
         self._cache = CacheSpec(
@@ -55,11 +57,11 @@ class OnnxEngine:
             present=tuple(present),
             shapes=tuple(tuple(_number(inputs[name].shape[at], name, path) for at in (1, 3)) for name in past),
             dtype=_onnx.DTYPES[inputs[past[0]].type],
-            device="cuda" if "CUDAExecutionProvider" in self._decoder.get_providers() else "cpu",
+            device=device,
             context=self.context,
             shared=self._decoder.get_modelmeta().custom_metadata_map.get(_FORM) == "shared",
         )
-        self._vision = _onnx.VisionEncoder(bundle, self._width)
+        self._vision = _onnx.VisionEncoder(bundle, self._width, device)
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         return self._vision.encode(pixels)
@@ -99,12 +101,14 @@ class OnnxEngine:
         """Logits (tokens, vocabulary); keys and values stay in the cache, on the device they were computed on."""
         bound = cache.binding(self._decoder, past, rows.shape[1])
         logits = self._compute(bound, rows, np.array([past]))
-        cache.keep(bound.get_outputs(), past + rows.shape[1])
+        cache.keep(bound, past + rows.shape[1])
         return logits[0]
 
     def _compute(self, bound: IOBinding, rows: np.ndarray, past: np.ndarray) -> np.ndarray:
         """rows: (lanes, tokens, width) behind ``past`` tokens in each lane. Logits (lanes, tokens, vocabulary) float32."""
         totals = past[:, None] + rows.shape[1]
+        logits = np.empty((*rows.shape[:2], self.vocabulary), self._logits)
+        bound.bind_output("logits", "cpu", 0, self._logits, logits.shape, logits.ctypes.data)
         bound.bind_cpu_input("inputs_embeds", rows)
         if "attention_mask" in self._takes:
             mask = np.arange(totals.max()) < totals
@@ -118,7 +122,7 @@ class OnnxEngine:
                 f"The decoder graph failed ({str(error).splitlines()[0]}).",
                 hint="Out of memory, or a graph that this onnxruntime does not run: export it again.",
             ) from None
-        return bound.get_outputs()[0].numpy().astype(np.float32, copy=False)
+        return logits.astype(np.float32, copy=False)
 
     def _rows(self, ids: np.ndarray, features: np.ndarray | None) -> np.ndarray:
         rows = self._embed.run(["inputs_embeds"], {"input_ids": ids[None]})[0].astype(self._dtype)
@@ -190,12 +194,14 @@ class OnnxBackend:
     packages: tuple[str, ...] = ("onnxruntime",)
     extra: str = "onnx"
 
-    def load(self, path: Path, *, precise: bool = False) -> OnnxEngine:
+    def load(self, path: Path, *, precise: bool = False, device: str = "auto") -> OnnxEngine:
         """precise changes nothing here: a graph computes in the precision that it was exported in."""
         require_packages(self)
         bundle = Bundle.load(path)
         bundle.check(hashes=False)
-        return OnnxEngine(bundle)
+        from edgereverie.runtime.backends import _onnx
+
+        return on_device(asked_for(device), _onnx.cuda_lacks(), lambda place: OnnxEngine(bundle, place), bundle.name)
 
 
 BACKEND = OnnxBackend()

@@ -9,10 +9,10 @@ from edgereverie.records import Answer, Claim
 from edgereverie.runtime.calibration.record import SILENT, Calibration
 from edgereverie.runtime.calibration.rules import AnswerKind, Rule
 from edgereverie.runtime.guards._rewrite import without
-from edgereverie.runtime.guards.verify import ABSTENTION
+from edgereverie.runtime.guards.base import ABSTENTION
 from edgereverie.runtime.request import Request
 from edgereverie.text.asking import says_yes
-from edgereverie.text.claims import claims
+from edgereverie.text.claims import claims, stated
 
 
 def kind_of(answer: Answer) -> AnswerKind:
@@ -35,10 +35,12 @@ def outside(request: Request, answer: Answer, calibration: Calibration) -> str:
 
 
 def working(guards: Sequence[str]) -> tuple[str, ...]:
-    """The guards that decide what an answer says.
+    """The guards that make an answer say what the model alone would not have said.
 
-    >>> working(("flag", "verify", "abstain"))
-    ('verify',)
+    What verify takes out changes no promise about the claims that stay: they are fewer, and measured as they were.
+
+    >>> working(("contrast", "verify", "abstain"))
+    ('contrast',)
     """
     return tuple(name for name in guards if name not in SILENT)
 
@@ -68,6 +70,13 @@ def apply_rules(request: Request, answer: Answer, *, act: bool) -> Answer:
 
 
 def _closed(answer: Answer, calibration: Calibration, *, act: bool) -> Answer:
+    """The rules choose among yes and no as the model said them; one that was turned since is no longer what they speak of."""
+    if answer.draft is not None:
+        return (
+            _silent(answer, "the model's own answer was contradicted, and no rule holds for the other")
+            if act
+            else answer
+        )
     support = min(claim.support for claim in answer.claims)
     if (rule := calibration.rule("selective", "closed")) is not None:
         holds, why = support >= rule.threshold, f"support {support:.3f} is under {rule.threshold:.3f}"
@@ -111,11 +120,13 @@ def _kept(request: Request, answer: Answer, calibration: Calibration, rule: Rule
 
 def _standing(request: Request, text: str, kept: Sequence[Claim]) -> tuple[Claim, ...] | None:
     """The kept claims at their places in the new text; None where it claims anything else, so that nothing is promised."""
-    known = {claim.subject: claim for claim in kept}
+    known = {stated(claim.statement).key: claim for claim in kept}
     found = claims(request.question, text)
-    if not found or any(one.subject not in known for one in found):
+    if not found or any(one.key not in known for one in found):
         return None
-    return tuple(replace(known[one.subject], text=one.text, start=one.start, end=one.end) for one in found)
+    return tuple(
+        replace(known[one.key], text=one.text, start=one.start, end=one.end, statement=one.statement) for one in found
+    )
 
 
 def _silent(answer: Answer, why: str) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -85,19 +85,31 @@ def coverage_at_risk(scores: np.ndarray, right: np.ndarray, alpha: float) -> flo
     return float((fine[-1] + 1) / len(scores)) if len(fine) else 0.0
 
 
-def resampled(
-    groups: np.ndarray, figures: Callable[[np.ndarray], Sequence[float]], *, resamples: int = RESAMPLES, seed: int = 0
+def resampled_auroc(
+    scores: Sequence[np.ndarray],
+    right: np.ndarray,
+    groups: Sequence[object],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> np.ndarray:
-    """Figures on ``resamples`` draws of whole groups (pictures) with replacement: (resamples, figures).
+    """The AUROC of each of several scores on draws of whole groups (pictures) with replacement: (resamples, scores).
 
-    groups: (items,), what belongs together. figures: of item indices -> numbers, all from the same draw and so paired.
+    groups: (items,), what belongs together. Each draw is the same for all scores, so their differences are paired.
     """
-    _, inverse = np.unique(groups, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+    names, inverse = np.unique(np.asarray(groups), return_inverse=True)
+    right = np.asarray(right, np.float64)
+    ties = [np.unique(one, return_inverse=True)[1] for one in scores]
     rng = np.random.default_rng(seed)
-    drawn = (rng.integers(0, len(members), len(members)) for _ in range(resamples))
-    return np.array([figures(np.concatenate([members[one] for one in draw])) for draw in drawn])
+    draws = np.empty((resamples, len(scores)))
+    for row in draws:
+        weight = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[inverse]
+        for column, tie in enumerate(ties):
+            positive, negative = np.bincount(tie, weight * right), np.bincount(tie, weight * (1 - right))
+            pairs = positive.sum() * negative.sum()
+            better = positive @ (np.cumsum(negative) - negative / 2)
+            row[column] = better / pairs if pairs else math.nan
+    return draws
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:

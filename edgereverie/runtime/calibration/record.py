@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SHOWN = 12  # of an artefact's fingerprint
-SILENT = frozenset({"none", "flag", "abstain"})  # guards that leave an answer's words to the model
+SILENT = frozenset({"none", "flag", "verify", "abstain"})  # guards that say nothing which the model did not
 _log = logging.getLogger(__name__)
 
 

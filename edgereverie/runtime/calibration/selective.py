@@ -80,12 +80,15 @@ def sgr(scores: np.ndarray, right: np.ndarray, alpha: float, delta: float) -> Se
         middle = math.ceil((low + high) / 2)
         threshold = ranked[middle]
         counts, errors = answered_from(scores, right, np.array([threshold]))
-        bound = rate_at_most(int(errors[0]), int(counts[0]), delta / steps)
-        if bound < alpha:
-            high, best = middle, Selected(float(threshold), int(counts[0]), int(errors[0]), bound)
+        answered, wrong = int(counts[0]), int(errors[0])
+        if binomial_tail(wrong, answered, alpha) < delta / steps:  # so the bound on the risk lies under alpha
+            high, best = middle, (float(threshold), answered, wrong)
         else:
             low = middle
-    return best
+    if best is None:
+        return None
+    threshold, answered, wrong = best
+    return Selected(threshold, answered, wrong, rate_at_most(wrong, answered, delta / steps))
 
 
 def items_needed(alpha: float, delta: float, errors: int = 0) -> int:

@@ -32,7 +32,7 @@ def binomial_tail(k: int, n: int, rate: float) -> float:
         return 0.0
     counts = np.arange(k + 1)
     logs = _log_choices(n)[: k + 1] + counts * math.log(rate) + (n - counts) * math.log1p(-rate)
-    return min(1.0, math.fsum(np.exp(logs).tolist()))
+    return min(1.0, float(np.exp(logs).sum()))
 
 
 def rate_at_most(k: int, n: int, delta: float) -> float:

@@ -23,8 +23,10 @@ class Abstain:
 
     def apply(self, request: Request, answer: Answer) -> Answer:
         calibration = required(request.model)
-        if not answer.claims and request.image is not None:
-            found = assess(request, answer, calibration.fusion)
+        fusion = calibration.fusion
+        measured = answer.claims and not any(fusion.lacks(claim.evidence, claim.kind) for claim in answer.claims)
+        if request.image is not None and not measured:
+            found = assess(request, answer, fusion)
             answer = replace(answer, claims=found, confidence=confidence(found, answer.confidence))
         return apply_rules(request, answer, act=True)
 
