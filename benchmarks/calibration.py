@@ -36,10 +36,11 @@ from edgereverie.bundle import write_text
 from edgereverie.data.labelled import Labelled, read_labelled
 from edgereverie.records import Answer, Turn
 from edgereverie.runtime.calibration import conformal, measures, selective
+from edgereverie.runtime.calibration.fusing import fitted, hears_negation
 from edgereverie.runtime.calibration.learning import Known
 from edgereverie.runtime.calibration.rules import thresholds_to_walk
 from edgereverie.runtime.calibration.tails import rate_at_least, rate_at_most
-from edgereverie.runtime.fusion import Fusion, fitted, hears_negation
+from edgereverie.runtime.fusion import Fusion
 from edgereverie.runtime.guards.reflect import judged
 from edgereverie.runtime.model import Model
 from edgereverie.runtime.request import Request

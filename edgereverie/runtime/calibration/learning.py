@@ -12,6 +12,7 @@ import numpy as np
 from edgereverie.errors import DataError
 from edgereverie.records import Claim
 from edgereverie.runtime.calibration import measures
+from edgereverie.runtime.calibration.fusing import fitted
 from edgereverie.runtime.calibration.rules import (
     AnswerKind,
     Judged,
@@ -20,7 +21,7 @@ from edgereverie.runtime.calibration.rules import (
     measure_rule,
     thresholds_to_walk,
 )
-from edgereverie.runtime.fusion import Fusion, figures, fitted
+from edgereverie.runtime.fusion import Fusion, figures
 
 SPLITS = {"fit": 0.4, "choose": 0.4, "report": 0.2}
 LEAST_EACH = 20  # true and false claims without which no weights are fitted
