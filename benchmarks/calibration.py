@@ -37,7 +37,7 @@ from edgereverie.data.labelled import Labelled, read_labelled
 from edgereverie.records import Answer, Turn
 from edgereverie.runtime.calibration import conformal, measures, selective
 from edgereverie.runtime.calibration.fusing import fitted, hears_negation
-from edgereverie.runtime.calibration.learning import Known
+from edgereverie.runtime.calibration.learning import Known, learn
 from edgereverie.runtime.calibration.rules import thresholds_to_walk
 from edgereverie.runtime.calibration.tails import rate_at_least, rate_at_most
 from edgereverie.runtime.fusion import Fusion
@@ -314,7 +314,9 @@ def with_verdict(answer: Answer, verdict: float | None) -> Answer:
 
 def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
     known, told = gather(bundle, out, images)
-    return told | {"separation": separation(Table.of(known)), "promises": promises(known)}
+    told |= {"separation": separation(Table.of(known)), "promises": promises(known)}
+    learned = learn(known, alpha=0.1, delta=DELTA, seed=0)
+    return told | {"calibration": {"report": learned.report, "rules": [rule.words for rule in learned.rules]}}
 
 
 def table(found: Mapping[str, dict]) -> str:
