@@ -14,7 +14,8 @@ Promises: the fusion is fitted on a third of the scenes; from the rest, 500 time
 promise with probability 1 - delta is broken when the rule's risk on all of the rest, which is the population that was drawn
 from, exceeds alpha. A promise on average is tried on one scene that was not drawn, and on all of those.
 
-Bundles named NAME-SEED-PROFILE are told together over their seeds. Results: benchmarks/results/calibration.json.
+Bundles named NAME-SEED-PROFILE are told together over their seeds. Results: benchmarks/results/calibration.json, where
+bundles that were measured before on as many scenes stay.
 """
 
 from __future__ import annotations
@@ -367,10 +368,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/calibration"))
     parser.add_argument("--images", type=int, default=600)
     chosen = parser.parse_args()
-    found = {bundle.name: measure(bundle, chosen.out, chosen.images) for bundle in chosen.bundles}
-    told = {"seed": SEED, "splits": SPLITS, "delta": DELTA, "versions": stages.versions(), "bundles": found}
-    RESULTS.parent.mkdir(exist_ok=True)
-    write_text(RESULTS, json.dumps(told, indent=1) + "\n")
+    found: dict[str, dict] = json.loads(RESULTS.read_text())["bundles"] if RESULTS.is_file() else {}
+    found = {name: one for name, one in found.items() if one["pictures"] == chosen.images}
+    for bundle in chosen.bundles:
+        found[bundle.name] = measure(bundle, chosen.out, chosen.images)
+        told = {"seed": SEED, "splits": SPLITS, "delta": DELTA, "versions": stages.versions(), "bundles": found}
+        write_text(RESULTS, json.dumps(told, indent=1) + "\n")
     print(table(found))
     print()
     print(kept(found))
