@@ -17,6 +17,7 @@ from edgereverie.runtime.request import Request
 from edgereverie.runtime.scoring import Scored, score_ids, score_text
 from edgereverie.text.assertions import Assertion
 from edgereverie.text.claims import claims, stated
+from edgereverie.text.statements import there_is
 
 _NEXT_TO_NOTHING = 0.05  # nats
 
@@ -31,6 +32,10 @@ def assess(request: Request, answer: Answer, fusion: Fusion, *, ask: bool = True
         asked only where ``fusion.negation`` says that the model understands it. verification: what the picture adds to the
         odds, which cancels a leaning to yes or no: the difference of the first two, and with the denial half of that minus
         the difference of the others.
+    thing_verification, thing_yes_with_image ...: the same of whether the thing is there that the claim is about; of two, the
+        worse.
+    times, nth: how many claims of its kind the answer makes about its thing, and how many of them stand before it: a model
+        that repeats itself says little of what it sees.
     polarity: -1 where the answer says that it is not so. verification and grounding are signed so that positive speaks for
         the claim.
     """
@@ -39,14 +44,40 @@ def assess(request: Request, answer: Answer, fusion: Fusion, *, ask: bool = True
         return tuple(_claim(one, {"polarity": one.polarity}, None) for one in found)
     seen, blind = _passes(request, answer)
     odds = questioned(request, found, negation=fusion.negation) if ask else {}
-    out = []
-    for one in found:
-        evidence = {"polarity": one.polarity, **worded(one, seen, blind)}
-        if one.question in odds:
-            told = odds[one.question]
-            evidence |= {**told, "verification": one.polarity * told["verification"]}
-        out.append(_claim(one, evidence, fusion))
-    return tuple(out)
+    return tuple(_claim(one, evidence_of(found, i, seen, blind, odds), fusion) for i, one in enumerate(found))
+
+
+def evidence_of(
+    found: Sequence[Assertion], index: int, seen: Scored, blind: Scored, odds: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """All figures of the claim found[index]. seen, blind: the answer with the picture and without. odds: by question."""
+    claim, about = found[index], [(one.kind, one.subject) for one in found]
+    times, nth = about.count(about[index]), about[:index].count(about[index])
+    said = {"polarity": claim.polarity, "times": float(times), "nth": float(nth)}
+    return {**said, **worded(claim, seen, blind), **_answered(claim, odds)}
+
+
+def _answered(claim: Assertion, odds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """What the model answered about the claim. Nothing can be so of a thing that is not there, so what is claimed of it is
+    never better verified than the thing itself."""
+    if claim.question not in odds:
+        return {}
+    told = dict(odds[claim.question])
+    if claim.present:
+        _, *things = _questions(claim)
+        if things:
+            worse = min((odds[thing] for thing in things), key=lambda one: one["verification"])
+            told |= {f"thing_{name}": value for name, value in worse.items()}
+            told["verification"] = min(told["verification"], worse["verification"])
+    else:
+        told["verification"] *= -1.0
+    return told
+
+
+def _questions(claim: Assertion) -> list[str]:
+    """The claim's own question, and whether the things are there that it speaks of."""
+    things = [] if claim.kind in ("object", "count") or not claim.present else [claim.subject, claim.other]
+    return [claim.question, *(there_is(name).question() for name in things if name)]
 
 
 def worded(claim: Assertion, seen: Scored, blind: Scored) -> dict[str, float]:
@@ -70,8 +101,8 @@ def worded(claim: Assertion, seen: Scored, blind: Scored) -> dict[str, float]:
 
 def questioned(request: Request, found: Sequence[Assertion], *, negation: bool) -> dict[str, dict[str, float]]:
     """By question, the odds of yes over no with the picture and without; each question is asked once."""
-    questions = list(dict.fromkeys(one.question for one in found))
-    denials = {one.question: one.denial for one in found} if negation else {}
+    questions = list(dict.fromkeys(question for one in found for question in _questions(one)))
+    denials = {question: denial for one in found for question, denial in _denials(one)} if negation else {}
     asked = [*questions, *(denials[question] for question in questions if negation)]
     turns = [[Turn("user", question)] for question in asked]
     with_image = request.model.yes_over_no_many(request.image, turns)
@@ -85,6 +116,11 @@ def questioned(request: Request, found: Sequence[Assertion], *, negation: bool) 
             told["verification"] = (told["verification"] - (with_image[j] - without[j])) / 2
         out[question] = told
     return out
+
+
+def _denials(claim: Assertion) -> list[tuple[str, str]]:
+    things = [there_is(name) for name in (claim.subject, claim.other) if name]
+    return [(claim.question, claim.denial), *((thing.question(), thing.denial()) for thing in things)]
 
 
 def wording() -> tuple[str, ...]:

@@ -14,13 +14,13 @@ _AND_AFTER = re.compile(r"(?:\s*,\s*and\s+|\s*,\s*|\s+and\s+)")
 _TAIL = re.compile(
     r"(?:,?\s+)(?:with|next to|near|beside|behind|under|on|above|below|by|and|in|at|of|from)\s+$", re.IGNORECASE
 )
-_DOING = re.compile(r"(?:,?\s+)(?:(?:is|are|was|were)\s+)?(?:(?:also|currently)\s+)?$", re.IGNORECASE)
+_DOING = re.compile(r",?\s+(?:(?:also|currently)\s+)?$", re.IGNORECASE)
 _BEFORE_NUMBER = re.compile(r"(?:at least|exactly|only|a|the)\s+$", re.IGNORECASE)
 _THERE = re.compile(r"\b(there)\s+(is|are)(\s+)", re.IGNORECASE)
 _ARTICLE = re.compile(r"\b(an?)\s+(?=([a-z][\w-]*))", re.IGNORECASE)
 _DANGLING = re.compile(
     r"\b(?:is|are|was|were|be|located|positioned|placed|situated|and|or|with|of|a|an|the|wearing|holding|to|can|seen in|"
-    r"no|both|two|which|that|who|has|have)\s*[,.;!?]*\s*$|,\s*[.!?]|\b(?:and|with|or)\s+(?:and|is|are|with|,)\b|\(\s*\)",
+    r"no|both|two|which|that|who|has|have)\s*[,.;!?]*\s*$|,\s*[.!?]|\b(?:is|are|was|were),|\b(?:and|with|or)\s+(?:and|is|are|with|,)\b|\(\s*\)",
     re.IGNORECASE,
 )
 _FINITE = words_of("is are was were has have can see") | VERBS_S | VERBS_BASE
