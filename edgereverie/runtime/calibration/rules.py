@@ -160,7 +160,7 @@ def _pictures_that_would_do(
             continue
         errors = 0
         while wrong / n * (needed := selective.items_needed(alpha, delta, errors)) > errors:
-            errors += 1
+            errors = math.ceil(wrong / n * needed)
         found.append(math.ceil(needed * len(scores) / n))
     return min(found, default=None)
 
