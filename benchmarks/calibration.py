@@ -43,14 +43,15 @@ from edgereverie.stages.calibrating import ask, judge
 SEED, SPLITS, DELTA = 900, 500, 0.1
 ALPHAS = (0.05, 0.1)
 _TOKENS = ("log_prob_mean", "log_prob_min", "margin_min", "polarity", "log_length")
-_GROUNDING = ("grounding", "grounding_min", "grounding_sum")
-_VERIFICATION = ("verification", "asked")
+_GROUNDING = ("grounding", "grounding_min")
+_VERIFICATION = ("verification", "asked", "thing_verification", "thing_asked")
+_FUSION = (*_TOKENS, *_GROUNDING, *_VERIFICATION, "times", "nth")
 ARMS = {
     "token probability": _TOKENS,
     "+ grounding": (*_TOKENS, *_GROUNDING),
     "+ verification": (*_TOKENS, *_VERIFICATION),
-    "fusion": (*_TOKENS, *_GROUNDING, *_VERIFICATION),
-    "fusion + reflection": (*_TOKENS, *_GROUNDING, *_VERIFICATION, "reflection"),
+    "fusion": _FUSION,
+    "fusion + reflection": (*_FUSION, "reflection"),
 }
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
 
@@ -264,7 +265,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return mean(values) if values else None
 
 
-def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
+def gather(bundle: Path, out: Path, images: int) -> tuple[list[Known], dict[str, object]]:
+    """The bundle's answers with the truth of their claims, and in figures what was asked."""
     data = out / f"scenes-{SEED}-{images}"
     if not data.is_dir():
         stages.draw_scenes(data, train=0, heldout=images, seed=SEED, companion_share=0.7)
@@ -274,16 +276,14 @@ def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
         backend = model.engine.backend
         artefact = stages.artefact(model)
     known, left_out = judge(questions, answers)
-    seconds = sum(answer.seconds for answer in answers.values())
-    return {
-        "backend": backend,
-        "artefact": artefact,
-        "pictures": images,
-        "left_out": left_out,
-        "seconds": seconds,
-        "separation": separation(Table.of(known)),
-        "promises": promises(known),
-    }
+    told = {"backend": backend, "artefact": artefact, "pictures": images, "questions": len(questions),
+            "left_out": left_out, "seconds": sum(answer.seconds for answer in answers.values())}  # fmt: skip
+    return known, told
+
+
+def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
+    known, told = gather(bundle, out, images)
+    return told | {"separation": separation(Table.of(known)), "promises": promises(known)}
 
 
 def table(found: Mapping[str, dict]) -> str:

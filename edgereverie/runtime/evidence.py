@@ -32,6 +32,10 @@ def assess(request: Request, answer: Answer, fusion: Fusion, *, ask: bool = True
         asked only where ``fusion.negation`` says that the model understands it. verification: what the picture adds to the
         odds, which cancels a leaning to yes or no: the difference of the first two, and with the denial half of that minus
         the difference of the others.
+    thing_verification, thing_yes_with_image ...: the same of whether the thing is there that the claim is about; of two, the
+        worse.
+    times, nth: how many claims of its kind the answer makes about its thing, and how many of them stand before it: a model
+        that repeats itself says little of what it sees.
     polarity: -1 where the answer says that it is not so. verification and grounding are signed so that positive speaks for
         the claim.
     """
@@ -40,9 +44,11 @@ def assess(request: Request, answer: Answer, fusion: Fusion, *, ask: bool = True
         return tuple(_claim(one, {"polarity": one.polarity}, None) for one in found)
     seen, blind = _passes(request, answer)
     odds = questioned(request, found, negation=fusion.negation) if ask else {}
+    about = [(one.kind, one.subject) for one in found]
     out = []
-    for one in found:
-        evidence = {"polarity": one.polarity, **worded(one, seen, blind), **_answered(one, odds)}
+    for i, one in enumerate(found):
+        said = {"times": float(about.count(about[i])), "nth": float(about[:i].count(about[i]))}
+        evidence = {"polarity": one.polarity, **worded(one, seen, blind), **said, **_answered(one, odds)}
         out.append(_claim(one, evidence, fusion))
     return tuple(out)
 
@@ -54,7 +60,11 @@ def _answered(claim: Assertion, odds: Mapping[str, Mapping[str, float]]) -> dict
         return {}
     told = dict(odds[claim.question])
     if claim.present:
-        told["verification"] = min(odds[question]["verification"] for question in _questions(claim))
+        _, *things = _questions(claim)
+        if things:
+            worse = min((odds[thing] for thing in things), key=lambda one: one["verification"])
+            told |= {f"thing_{name}": value for name, value in worse.items()}
+            told["verification"] = min(told["verification"], worse["verification"])
     else:
         told["verification"] *= -1.0
     return told

@@ -26,10 +26,11 @@ STRAIGHTENED_FROM = 1000  # claims of a group that an isotonic map takes
 _OWN_FROM, _OWN_EACH = 300, 30  # claims, and of the rarer label, that a kind of claim needs for weights of its own
 _L2 = 1.0
 _TAIL = 0.005  # of a feature's values on either side are pulled in to the rest
-_ASKED = frozenset(("verification", "asked"))  # figures that short questions give
+# Figures that short questions give.
+_ASKED = frozenset(("verification", "asked", "thing_verification", "thing_asked"))
 _CANDIDATES = (
-    "log_prob_mean", "log_prob_min", "margin_min", "grounding", "grounding_min", "verification", "asked", "polarity",
-    "log_length", "reflection", "agreement",
+    "log_prob_mean", "log_prob_min", "margin_min", "grounding", "grounding_min", "verification", "asked",
+    "thing_verification", "thing_asked", "polarity", "log_length", "times", "nth", "reflection", "agreement",
 )  # fmt: skip
 
 
@@ -160,19 +161,24 @@ def fusion_of(request: Request) -> Fusion:
 def figures(evidence: Mapping[str, float], *, negation: bool) -> dict[str, float]:
     """The evidence as features: its own figures, signed so that positive speaks for the claim, and those made of them.
 
-    asked: log-odds of yes to the short question with the picture, nothing cancelled. verification: as the evidence has it,
-    but of the one question alone where the negated one is not to be heard. log_length: of the claim's tokens.
+    asked, thing_asked: log-odds of yes to the short questions with the picture, nothing cancelled. verification,
+    thing_verification: as the evidence has them, but without the negated questions where those are not to be heard.
+    log_length: of the claim's tokens.
 
     >>> told = {"polarity": -1.0, "yes_with_image": -3.0, "yes_without": -1.0, "verification": 2.0}
     >>> figures(told, negation=False)
     {'polarity': -1.0, 'verification': 2.0, 'asked': 3.0}
     """
-    found = {name: float(value) for name, value in evidence.items() if name not in _RAW}
+    found = {name: float(value) for name, value in evidence.items() if name.removeprefix("thing_") not in _RAW}
     sign = evidence.get("polarity", 1.0)
-    if "yes_with_image" in evidence:
-        found["asked"] = sign * evidence["yes_with_image"]
-        if "no_with_image" in evidence and not negation and "yes_without" in evidence:
-            found["verification"] = sign * (evidence["yes_with_image"] - evidence["yes_without"])
+    for of in ("", "thing_"):
+        if f"{of}yes_with_image" in evidence:
+            found[f"{of}asked"] = (1.0 if of else sign) * evidence[f"{of}yes_with_image"]
+    if "no_with_image" in evidence and not negation:
+        found["verification"] = sign * _seen(evidence, "yes")
+        if "thing_yes_with_image" in evidence:
+            found["thing_verification"] = _seen(evidence, "thing_yes")
+            found["verification"] = min(found["verification"], found["thing_verification"])
     if "length" in evidence:
         found["log_length"] = math.log1p(evidence["length"])
     return found
@@ -181,16 +187,18 @@ def figures(evidence: Mapping[str, float], *, negation: bool) -> dict[str, float
 _RAW = ("yes_with_image", "yes_without", "no_with_image", "no_without", "length")
 
 
+def _seen(evidence: Mapping[str, float], answer: str) -> float:
+    """What the picture adds to the odds of an answer."""
+    return evidence[f"{answer}_with_image"] - evidence[f"{answer}_without"]
+
+
 def hears_negation(evidence: Sequence[Mapping[str, float]], true: np.ndarray) -> bool:
     """Whether the negated question helps this model: both questions together tell true claims better than one alone."""
     both = [i for i, one in enumerate(evidence) if {"yes_without", "no_without"} <= one.keys()]
     if len(both) < _OWN_FROM:
         return False
     sign = np.array([evidence[i].get("polarity", 1.0) for i in both])
-    plain, negated = (
-        sign * np.array([evidence[i][f"{word}_with_image"] - evidence[i][f"{word}_without"] for i in both])
-        for word in ("yes", "no")
-    )
+    plain, negated = (sign * np.array([_seen(evidence[i], word) for i in both]) for word in ("yes", "no"))
     labels = np.asarray(true)[both]
     return measures.auroc(plain - negated, labels) > measures.auroc(plain, labels)
 

@@ -21,7 +21,7 @@ from edgereverie.runtime.calibration.learning import Known, learn, split_of
 from edgereverie.runtime.calibration.record import Calibration, fitting, identity, required, store
 from edgereverie.runtime.calibration.rules import Judged, Rule, choose_rules, measure_rule, thresholds_to_walk
 from edgereverie.runtime.fusion import Fusion
-from edgereverie.runtime.guards.verify import ABSTENTION
+from edgereverie.runtime.guards.base import ABSTENTION
 from edgereverie.runtime.request import Request
 from edgereverie.text.claims import claims
 
@@ -57,7 +57,9 @@ def asked(bundle: Bundle, question: str, *rules: Rule, options: Options | None =
 def said(request: Request, text: str, support: Mapping[str, float], guards: tuple[str, ...] = ("flag",)) -> Answer:
     """An answer whose claims have these supports, by subject."""
     found = tuple(
-        Claim(m.text, m.start, m.end, m.subject, support[m.subject], "supported", {"polarity": 1.0})
+        Claim(
+            m.text, m.start, m.end, m.subject, support[m.subject], "supported", {"polarity": 1.0}, m.kind, m.statement
+        )
         for m in claims(request.question, text)
     )
     return Answer(text, claims=found, guards=guards)
