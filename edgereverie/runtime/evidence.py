@@ -44,13 +44,17 @@ def assess(request: Request, answer: Answer, fusion: Fusion, *, ask: bool = True
         return tuple(_claim(one, {"polarity": one.polarity}, None) for one in found)
     seen, blind = _passes(request, answer)
     odds = questioned(request, found, negation=fusion.negation) if ask else {}
-    about = [(one.kind, one.subject) for one in found]
-    out = []
-    for i, one in enumerate(found):
-        said = {"times": float(about.count(about[i])), "nth": float(about[:i].count(about[i]))}
-        evidence = {"polarity": one.polarity, **worded(one, seen, blind), **said, **_answered(one, odds)}
-        out.append(_claim(one, evidence, fusion))
-    return tuple(out)
+    return tuple(_claim(one, evidence_of(found, i, seen, blind, odds), fusion) for i, one in enumerate(found))
+
+
+def evidence_of(
+    found: Sequence[Assertion], index: int, seen: Scored, blind: Scored, odds: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """All figures of the claim found[index]. seen, blind: the answer with the picture and without. odds: by question."""
+    claim, about = found[index], [(one.kind, one.subject) for one in found]
+    times, nth = about.count(about[index]), about[:index].count(about[index])
+    said = {"polarity": claim.polarity, "times": float(times), "nth": float(nth)}
+    return {**said, **worded(claim, seen, blind), **_answered(claim, odds)}
 
 
 def _answered(claim: Assertion, odds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

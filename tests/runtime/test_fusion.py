@@ -11,7 +11,8 @@ import pytest
 
 from edgereverie.errors import BundleError
 from edgereverie.runtime.calibration import measures, scaling
-from edgereverie.runtime.fusion import EVERY, Feature, Fusion, Reading, figures, fitted, fusion_of
+from edgereverie.runtime.calibration.fusing import fitted
+from edgereverie.runtime.fusion import EVERY, Feature, Fusion, Reading, figures, fusion_of
 
 
 def drawn(n: int, seed: int = 0, **without: float) -> tuple[list[dict[str, float]], np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgereverie.records import Claim, Token
 from edgereverie.runtime.engine import Stream
-from edgereverie.runtime.evidence import questioned, worded
+from edgereverie.runtime.evidence import evidence_of, questioned
 from edgereverie.runtime.fusion import fusion_of
 from edgereverie.runtime.request import Request
 from edgereverie.runtime.sampling import log_softmax
@@ -45,10 +45,8 @@ class Judge:
         margins = np.array([token.margin for token in record])
         seen = Scored(np.array([token.log_prob for token in record]), spans, margins)
         blind, out = Scored(np.array(self._blind_log_probs), spans, margins), []
-        for one in found:
-            odds = self._odds[one.question]
-            told = {"polarity": one.polarity, **odds, "verification": one.polarity * odds["verification"]}
-            told |= worded(one, seen, blind)
+        for index, one in enumerate(found):
+            told = evidence_of(found, index, seen, blind, self._odds)
             support = fusion.support(told, one.kind)
             out.append(
                 Claim(one.text, one.start, one.end, one.subject, support, fusion.verdict(support), told, one.kind,
