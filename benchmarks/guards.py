@@ -3,7 +3,8 @@
     python benchmarks/guards.py --out runs/guards --scenes 100 starter=BUNDLE reflective=BUNDLE,BUNDLE,BUNDLE
 
 Bundles behind one name are seeds of one model: figures are means over them. The guards answer each question one after the
-other in a drawn order, the plain model among them, so all meet the same machine; the picture is prefilled before. Truth is the scene's own.
+other in a drawn order, the plain model among them, so all meet the same machine; the picture is prefilled before. Truth is the
+scene's own.
 A guard's descriptions are compared with the plain greedy ones cut to the same number of words: whoever says less errs less.
 Intervals: 1,000 bootstrap draws of pictures, guard and plain together. Each answer is kept in OUT/answers.jsonl; the same
 call goes on where it was stopped. Results: benchmarks/results/guards.json.
