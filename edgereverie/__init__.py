@@ -1,12 +1,30 @@
 """Tune small vision-language models against hallucination, export them, and run them with their claims checked.
 
+    import edgereverie as er
+
+    model = er.load("starter")                            # or a bundle, a model folder, a hub id that was downloaded
+    print(model.ask("photo.jpg", "Is there a ring?"))
+
+``ask`` returns an ``Answer``: printed it is its text, and ``answer.claims`` says of each thing that it names whether the
+picture supports it. ``guards="verify"`` takes back what the picture contradicts, ``stream=True`` gives the answer as it
+comes, and other keywords are those of ``Options`` (``max_tokens=64, temperature=0.7``):
+
+    with er.load("starter") as model:                     # gives its memory back at the end
+        for event in model.ask("photo.jpg", "Describe the image.", guards="verify", stream=True):
+            ...                                           # Piece, Retraction, and at the end Done
+
 Importing this package is cheap: each name below loads its module when it is first used, and none of them loads torch.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from edgereverie.runtime.model import Model
 
 __version__ = "0.1.0"
 
@@ -14,18 +32,32 @@ _WHERE = {
     "Answer": "records",
     "Bundle": "bundle",
     "Claim": "records",
+    "Done": "runtime.request",
     "EdgeReverieError": "errors",
     "ImageSpec": "records",
     "Options": "records",
+    "Piece": "runtime.request",
     "PreferencePair": "records",
     "Recipe": "recipe",
     "Responder": "records",
+    "Retraction": "runtime.request",
     "Sample": "records",
+    "Session": "runtime.session",
     "Turn": "records",
     "load_recipe": "recipe",
-    "open_model": "stages",
 }
-__all__ = ["__version__", *_WHERE]
+__all__ = ["__version__", "load", *_WHERE]
+
+
+def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
+    """A bundle, a merged model folder, ``starter``, or a hub id that was downloaded before, ready to answer: offline.
+
+    backend: ``llamacpp``, ``onnxrt`` or ``hf``; ``auto`` takes what the model is made for. Use the result as a context
+    manager, or close it. Raises EdgeReverieError with what is wrong and what to do about it.
+    """
+    from edgereverie.stages import open_model
+
+    return open_model(str(model), backend=backend)
 
 
 def __getattr__(name: str) -> Any:

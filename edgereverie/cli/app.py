@@ -14,6 +14,7 @@ import typer
 from edgereverie import __version__
 from edgereverie.cli import (
     ask,
+    batch,
     bench,
     bundle,
     chat,
@@ -71,6 +72,7 @@ app.command("upcycle")(upcycle.upcycle)
 app.command("export")(export.export)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("batch")(batch.batch)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(recipes.app, name="recipes")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from edgereverie.records import Options
 
 
 def known(registry: str, *others: str) -> Callable[[str], str]:
@@ -32,11 +38,35 @@ def benchmarks(names: str) -> list[str]:
     return found
 
 
+def guards_named(names: str) -> str:
+    """Names with commas between them, each of them known."""
+    check = known("GUARDS")
+    found = list(dict.fromkeys(check(name.strip()) for name in names.split(",") if name.strip()))
+    if not found:
+        raise typer.BadParameter("name at least one guard; none is the name of doing without.")
+    if "none" in found and len(found) > 1:
+        raise typer.BadParameter("none goes with no other guard.")
+    return ",".join(found)
+
+
+def _above_zero(value: float) -> float:
+    if not 0 < value <= 1e6:
+        raise typer.BadParameter("expected a number above 0.")
+    return value
+
+
+def _share_above_zero(value: float) -> float:
+    if not 0 < value <= 1:
+        raise typer.BadParameter("expected a number above 0, and at most 1.")
+    return value
+
+
 Guard = Annotated[
     str,
     typer.Option(
-        callback=known("GUARDS"),
-        help="flag marks doubtful claims, verify asks back and mends the answer, none does neither.",
+        callback=guards_named,
+        metavar="NAMES",
+        help="With commas between them: flag marks doubtful claims, verify asks back and mends the answer, none does neither.",
     ),
 ]
 Backend = Annotated[
@@ -46,3 +76,69 @@ Backend = Annotated[
     ),
 ]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+_SAMPLING: dict[str, tuple[Any, Any]] = {
+    "max_tokens": (MaxTokens, 160),
+    "temperature": (Annotated[float, typer.Option(min=0.0, max=100.0, help="0 takes the likeliest word each time.")], 0.0),
+    "top_p": (
+        Annotated[
+            float, typer.Option(callback=_share_above_zero, help="Only the likeliest words, together of this probability.")
+        ],
+        1.0,
+    ),
+    "top_k": (Annotated[int, typer.Option(min=0, help="Only so many of the likeliest words; 0 for all.")], 0),
+    "min_p": (
+        Annotated[float, typer.Option(min=0.0, max=1.0, help="Only words at least so likely, against the likeliest.")],
+        0.0,
+    ),
+    "repetition_penalty": (
+        Annotated[float, typer.Option(callback=_above_zero, help="Above 1: words that were said are less likely.")],
+        1.0,
+    ),
+    "seed": (Annotated[int, typer.Option(min=0, help="The same seed samples the same answer.")], 0),
+    "stop": (Annotated[list[str] | None, typer.Option(help="A word that ends the answer. Repeat it for more.")], None),
+    "grammar": (Annotated[str, typer.Option(metavar="json|FILE", help="json, or a file with a grammar in GBNF.")], ""),
+}  # fmt: skip
+
+
+def sampled(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The verb with an option for each field of ``Options``; its keyword ``options`` gets them as one."""
+
+    @functools.wraps(verb)
+    def run(**given: Any) -> Any:
+        return verb(**{name: value for name, value in given.items() if name not in _SAMPLING}, options=_options(given))
+
+    own = inspect.signature(verb, eval_str=True).parameters
+    places: list[inspect.Parameter] = []
+    for name, parameter in own.items():
+        if name == "options":
+            places += [
+                inspect.Parameter(other, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+                for other, (kind, default) in _SAMPLING.items()
+            ]
+        else:
+            places.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    run.__signature__ = inspect.Signature(places)  # type: ignore[attr-defined]
+    run.__annotations__ = {place.name: place.annotation for place in places}
+    del run.__wrapped__  # type: ignore[attr-defined]
+    return run
+
+
+def _options(given: dict[str, Any]) -> Options:
+    from edgereverie.records import Options
+
+    values = {name: given[name] for name in _SAMPLING}
+    values["stop"] = tuple(values["stop"] or ())
+    if "" in values["stop"]:
+        raise typer.BadParameter("a stop word is empty.", param_hint="--stop")
+    values["grammar"] = _grammar(values["grammar"])
+    return Options(**values)
+
+
+def _grammar(name: str) -> str:
+    if name in ("", "json"):
+        return name
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise typer.BadParameter(f"{name}: cannot be read ({reason}).", param_hint="--grammar") from None

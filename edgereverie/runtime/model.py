@@ -20,6 +20,7 @@ from edgereverie.chat import ChatFormat, chat_format, encode
 from edgereverie.errors import BackendError, BundleError
 from edgereverie.records import Answer, ImageSpec, Options, Turn
 from edgereverie.registry import BACKENDS
+from edgereverie.runtime.asking import Asking
 from edgereverie.runtime.engine import Backend, Engine, Stream
 from edgereverie.runtime.generation import require_room
 from edgereverie.runtime.guarding import Guarding, guarded
@@ -36,7 +37,7 @@ _PRIORS_KEPT = 4096
 
 
 @dataclass(slots=True)
-class Model:
+class Model(Asking):
     """One model, loaded. Not for several threads at once.
 
     name: what reports call it. image: the picture's geometry. sight: what it has looked at. allowed: (vocabulary,) bool,

@@ -9,6 +9,7 @@ plain list of it.
 
 from edgereverie.told.markup import fragment, marked_html, page
 from edgereverie.told.parts import MARKS, Part, Piece, Why, figures, parts, text_of
+from edgereverie.told.text import printable, remarks
 from edgereverie.told.values import SCHEMA, finite, json_of
 
 __all__ = [
@@ -24,5 +25,7 @@ __all__ = [
     "marked_html",
     "page",
     "parts",
+    "printable",
+    "remarks",
     "text_of",
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgereverie.records import Answer, Claim, Verdict
 from edgereverie.told.parts import Part, Why, figures, parts
+from edgereverie.told.text import remarks
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -89,7 +90,8 @@ def fragment(answer: Answer, why: Why = figures, *, question: str = "") -> str:
         f'support {100 * claim.support:.0f} % <span class="why">· {escape(why(claim))}</span></li>'
         for claim in answer.claims
     )
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in remarks(answer))
+    said = [f"in the model's own words: {answer.draft}"] if answer.draft is not None else []
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in said + remarks(answer))
     return (
         f'<section class="edgereverie"><style>.edgereverie {{\n{_style("page.css")}{claims_css()}}}</style>'
         + (f"<h2>{escape(question)}</h2>" if question else "")
@@ -97,16 +99,6 @@ def fragment(answer: Answer, why: Why = figures, *, question: str = "") -> str:
         + (f'<ul class="told" aria-label="Claims">{told}</ul>' if told else "")
         + f"{notes}</section>"
     )
-
-
-def remarks(answer: Answer) -> list[str]:
-    """What else there is to say about an answer, each in a sentence."""
-    return [
-        *([f"The model's own words: {answer.draft}"] if answer.draft is not None else []),
-        *([answer.reason] if answer.reason else []),
-        *([f"Guaranteed: {answer.guarantee}"] if answer.guarantee else []),
-        *([f"Cut at {answer.tokens} tokens, the longest that was allowed."] if answer.ended == "length" else []),
-    ]
 
 
 def page(title: str, shown: Iterable[tuple[Path | Image.Image | None, str, Answer]], why: Why = figures) -> str:
