@@ -19,12 +19,7 @@ Importing this package is cheap: each name below loads its module when it is fir
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from os import PathLike
-
-    from edgereverie.runtime.model import Model
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -44,20 +39,10 @@ _WHERE = {
     "Sample": "records",
     "Session": "runtime.session",
     "Turn": "records",
+    "load": "stages",
     "load_recipe": "recipe",
 }
-__all__ = ["__version__", "load", *_WHERE]
-
-
-def load(model: str | PathLike[str], *, backend: str = "auto") -> Model:
-    """A bundle, a merged model folder, ``starter``, or a hub id that was downloaded before, ready to answer: offline.
-
-    backend: ``llamacpp``, ``onnxrt`` or ``hf``; ``auto`` takes what the model is made for. Use the result as a context
-    manager, or close it. Raises EdgeReverieError with what is wrong and what to do about it.
-    """
-    from edgereverie.stages import open_model
-
-    return open_model(str(model), backend=backend)
+__all__ = ["__version__", *_WHERE]
 
 
 def __getattr__(name: str) -> Any:

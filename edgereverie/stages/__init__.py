@@ -30,6 +30,7 @@ _WHERE = {
     "generate_by_rules": "ruling",
     "get_data": "curating",
     "is_offline": "curating",
+    "load": "answering",
     "merge": "tuning",
     "mix_data": "curating",
     "model_folder": "backbones",

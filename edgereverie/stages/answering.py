@@ -1,7 +1,8 @@
-"""Which pictures a command line means."""
+"""A model that is ready to answer, and the pictures that a command line means."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgereverie.errors import DataError
+from edgereverie.stages.backbones import open_model
 
 if TYPE_CHECKING:
+    from edgereverie.runtime.model import Model
     from edgereverie.runtime.sight import Picture
 
 STDIN = Path("-")
+
+
+def load(model: str | os.PathLike[str], *, backend: str = "auto") -> Model:
+    """A bundle, a merged model folder, ``starter``, or a hub id that was downloaded before, ready to answer: offline.
+
+    backend: ``llamacpp``, ``onnxrt`` or ``hf``; ``auto`` takes what the model is made for. Use the result as a context
+    manager, or close it. Raises EdgeReverieError with what is wrong and what to do about it.
+    """
+    return open_model(str(model), backend=backend)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgereverie.records import Answer, Claim, Token
-from edgereverie.told import SCHEMA, fragment, json_of, marked_html, page, parts, text_of
+from edgereverie.told.markup import fragment, marked_html, page
+from edgereverie.told.parts import parts, text_of
+from edgereverie.told.values import SCHEMA, json_of
 
 TEXT = "Two red rings left of a <b>star</b>."
 VERDICTS = st.sampled_from(["supported", "contradicted", "unverified"])
