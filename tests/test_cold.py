@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "onnxruntime", "onnx",
 VERBS = (
     [], ["data"], ["data", "get"], ["data", "scenes"], ["data", "check"], ["data", "stats"], ["data", "preview"],
     ["data", "mix"], ["data", "convert"], ["data", "generate"], ["plan"], ["train"], ["merge"], ["export"], ["ask"],
-    ["chat"], ["eval"], ["bundle"], ["bundle", "check"], ["bundle", "show"], ["bundle", "diff"],
+    ["chat"], ["batch"], ["eval"], ["bundle"], ["bundle", "check"], ["bundle", "show"], ["bundle", "diff"],
     ["bundle", "pack"], ["bundle", "unpack"], ["recipes"], ["recipes", "list"],
     ["recipes", "copy"], ["models"], ["demo"], ["doctor"],
 )  # fmt: skip

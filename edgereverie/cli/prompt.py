@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+from edgereverie.cli.showing import can_mend
+
 Complete = Callable[[str], Iterator[str]]
 """From a line as far as it is typed to whole lines that begin with it."""
 _KEPT = 1000
@@ -83,7 +85,7 @@ class Lines:
         readline.set_completer_delims(" \t\n")
         libedit = "libedit" in (readline.__doc__ or "")
         readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
-        if not libedit:
+        if not libedit and can_mend():
             readline.parse_and_bind("set enable-bracketed-paste on")
 
 

@@ -47,8 +47,7 @@ def batch(
     from edgereverie.runtime.guarding import chosen
 
     chosen(guard)
-    journal = out.with_name(out.name + ".journal")
-    _make_way(out, journal, force=force)
+    journal = _make_way(out, force=force)
     bad = Bad(questions)
     found = read_questions(questions, options or Options(), bad)
     with passing("pictures") as progress:
@@ -58,6 +57,8 @@ def batch(
     with open_model(model, backend=backend) as loaded:
         found = _fitting(loaded, found, bad)
         _tell_bad(bad, found, skip_bad)
+        if force:
+            journal.unlink(missing_ok=True)
         with _alone(journal):
             answers = _answers(loaded, found, guard, journal)
     with written(out) as stream:
@@ -67,16 +68,16 @@ def batch(
     return out
 
 
-def _make_way(out: Path, journal: Path, *, force: bool) -> None:
+def _make_way(out: Path, *, force: bool) -> Path:
+    """The journal of ``out``. Raises DataError when ``out`` cannot be written, or is there already."""
     if out.is_dir() or not out.parent.is_dir():
         raise DataError(
             f"{out}: {'a folder' if out.is_dir() else 'its folder does not exist'}.", hint="Name a file to write to."
         )
-    if force:
-        out.unlink(missing_ok=True)
-        journal.unlink(missing_ok=True)
-    elif out.exists() and not journal.exists():
+    journal = out.with_name(out.name + ".journal")
+    if out.exists() and not journal.exists() and not force:
         raise DataError(f"{out} exists already.", hint="Choose another file, or pass --force to replace it.")
+    return journal
 
 
 def _fitting(model: Model, questions: Sequence[Question], bad: Bad) -> list[Question]:
