@@ -29,12 +29,7 @@ def open_image(source: Path | bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(stream, formats=FORMATS) as opened:
-                width, height = opened.size
-                if width * height > MAX_PIXELS:
-                    raise DataError(
-                        f"{name}: the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are read.",
-                        hint="Scale it down first; the vision tower sees a few hundred pixels a side.",
-                    )
+                require_size(opened, name)
                 opened.load()
                 picture = ImageOps.exif_transpose(opened)
                 if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
@@ -56,6 +51,16 @@ def open_image(source: Path | bytes) -> Image.Image:
         raise DataError(
             f"{name}: the image is damaged or cut short ({error}).", hint="Copy or download it again."
         ) from None
+
+
+def require_size(picture: Image.Image, name: str) -> None:
+    """Raise DataError for a picture of more than MAX_PIXELS. name: the file's, for the message."""
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{name}: the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are read.",
+            hint="Scale it down first; the vision tower sees a few hundred pixels a side.",
+        )
 
 
 def square(picture: Image.Image, spec: ImageSpec) -> Image.Image:

@@ -17,6 +17,7 @@ from edgereverie.cli import (
     batch,
     bench,
     bundle,
+    calibrate,
     chat,
     data,
     demo,
@@ -70,6 +71,7 @@ app.command("train")(train.train)
 app.command("merge")(merge.merge)
 app.command("upcycle")(upcycle.upcycle)
 app.command("export")(export.export)
+app.command("calibrate")(calibrate.calibrate)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
 app.command("batch")(batch.batch)

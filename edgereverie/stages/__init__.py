@@ -16,6 +16,8 @@ _WHERE = {
     "batch": "batching",
     "bench_train": "benching",
     "bytes_passing": "_console",
+    "calibrate": "calibrating",
+    "calibration_summary": "calibrating:summary",
     "check_data": "curating",
     "console": "_console",
     "convert_data": "curating",
@@ -51,4 +53,5 @@ __all__ = [*_WHERE]
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    module, _, other_name = _WHERE[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), other_name or name)

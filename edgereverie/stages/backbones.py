@@ -88,10 +88,10 @@ def upcycle(
     return out
 
 
-def open_model(path: str, *, backend: str = "auto", precise: bool = False) -> Model:
+def open_model(path: str, *, backend: str = "auto", precise: bool = False, device: str = "auto") -> Model:
     """A bundle, a model folder, ``starter``, or a hub id that was downloaded before, ready to answer: offline.
 
-    Use it as a context manager, or close it.
+    backend, precise, device: see ``Model.load``. Use it as a context manager, or close it.
     """
     from edgereverie.backbones._hub import cache_only, fetch
     from edgereverie.runtime.model import Model
@@ -104,7 +104,7 @@ def open_model(path: str, *, backend: str = "auto", precise: bool = False) -> Mo
         elif path.count("/") == 1 and not Path(path).exists():
             source = fetch(path)
         else:
-            return Model.load(Path(path), backend, precise)
-        model = Model.load(source, backend, precise)
+            return Model.load(Path(path), backend, precise, device)
+        model = Model.load(source, backend, precise, device)
         model.name = path
         return model

@@ -177,7 +177,7 @@ def _training(recipe: Recipe, number: int, folder: Path, model: Path, images: Pa
 
 def _searched(recipe: Recipe, number: int, folder: Path, model: Path, items: Sequence[Item]) -> Found:
     """The round's pairs, in pairs.jsonl; what the journal holds is not searched again."""
-    from edgereverie.stages._voice import ModelVoice
+    from edgereverie.runtime.voice import ModelVoice
     from edgereverie.synthesis.csr import pairs
     from edgereverie.synthesis.csr.search import Settings
     from edgereverie.synthesis.journal import Journal
@@ -189,7 +189,7 @@ def _searched(recipe: Recipe, number: int, folder: Path, model: Path, items: Seq
         judge = _judge(wanted.judge)
         place = _searchable(model, wanted.profile, folder)
         loaded = open_things.enter_context(open_model(str(place)))
-        voice = open_things.enter_context(ModelVoice(loaded))
+        voice = ModelVoice(loaded)
         journal = open_things.enter_context(Journal(folder / "search.jsonl"))
         progress = open_things.enter_context(bar(f"search round {number}"))
         identity = artefact(loaded)

@@ -154,7 +154,7 @@ def trees(done: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from edgereverie.backbones import starter
     from edgereverie.export.base import load_profile
     from edgereverie.export.write import export_bundle
-    from edgereverie.stages._voice import ModelVoice
+    from edgereverie.runtime.voice import ModelVoice
     from edgereverie.synthesis.csr.search import Settings, search
 
     out = tmp_path_factory.mktemp("bundles")
@@ -166,7 +166,8 @@ def trees(done: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
         if profile is not None:
             export_bundle(starter.shipped(), load_profile(profile), out / profile, made_from={})
             place = str(out / profile)
-        with stages.open_model(place, backend=backend, precise=True) as model, ModelVoice(model) as voice:
+        with stages.open_model(place, backend=backend, precise=True) as model:
+            voice = ModelVoice(model)
             turns = next(read_pairs(done / "round-1" / "pairs.jsonl")).turns
             return [search(path, turns, voice, Settings(characters=60), None) for path in pictures]
 

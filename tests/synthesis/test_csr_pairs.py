@@ -26,7 +26,7 @@ from edgereverie.synthesis.csr.trees import Node, Tree
 from edgereverie.synthesis.inputs import Item
 from edgereverie.synthesis.journal import Journal
 
-_spec = importlib.util.spec_from_file_location("_toy", Path(__file__).with_name("_toy.py"))
+_spec = importlib.util.spec_from_file_location("_toy", Path(__file__).parents[1] / "search" / "_toy.py")
 _toy = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_toy)
 ToyVoice, drawn = _toy.ToyVoice, _toy.drawn

@@ -1,4 +1,4 @@
-"""Diverse beams, and the tree of sentences that they build: figures by hand, rules as published."""
+"""The tree of sentences that a search builds: figures by hand, rules as published."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from edgereverie.records import Turn
-from edgereverie.synthesis.csr.beams import diverse_beams
+from edgereverie.search.sentences import NO_WORD
 from edgereverie.synthesis.csr.search import NO_ROOM, SAID_BEFORE, Settings, search, survivors
-from edgereverie.synthesis.csr.sentences import NO_WORD, fault_of
 from edgereverie.synthesis.csr.trees import Tree
 
-_spec = importlib.util.spec_from_file_location("_toy", Path(__file__).with_name("_toy.py"))
+_spec = importlib.util.spec_from_file_location("_toy", Path(__file__).parents[1] / "search" / "_toy.py")
 _toy = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_toy)
 END, PERIOD, A, B, C = range(5)
@@ -31,43 +30,6 @@ TABLE = by_last(
         PERIOD: {END: 0.8, A: 0.2},
     }
 )
-
-
-def test_each_group_pays_for_what_the_groups_before_it_chose_at_the_same_step() -> None:
-    """A penalty of log 4 divides a token's probability by 4 for each earlier group that chose it at this step.
-
-    1: A .6; then "." .5.                                     2: A .6/4 < B .3; "." .7/4 < A .2; "." .5, nobody was here.
-    3: A .15 > C .1 > B .3/4; "." .5/4 < B .4; "." .7/4 < A .2; "." .5.      4: C .1 > B .075 > A .6/16; the end .9.
-    """
-    voice = ToyVoice(TABLE)
-    beams = diverse_beams(voice.open(PICTURE, ASK), voice, groups=4, diversity=log(4), most=9)
-    assert [beam.ids for beam in beams] == [(A, PERIOD), (B, A, PERIOD), (A, B, A, PERIOD), (C, END)]
-    assert [beam.ended for beam in beams] == [False, False, False, True]
-    own = [[0.6, 0.5], [0.3, 0.2, 0.5], [0.6, 0.4, 0.2, 0.5], [0.1, 0.9]]
-    paid = [[0.6, 0.5], [0.3, 0.2, 0.5], [0.15, 0.4, 0.2, 0.5], [0.1, 0.9]]
-    for beam, chances, lowered in zip(beams, own, paid, strict=True):
-        assert beam.log_probs == pytest.approx([log(chance) for chance in chances], abs=1e-6)
-        assert beam.score == pytest.approx(sum(map(log, lowered)) / len(lowered), abs=1e-6)
-    # 1 feeds A; 2 B, then A; 3 A and B together, for A it shares with 1, then A; 4 C.
-    assert (voice.feeds, voice.fed, voice.open_now) == (6, 7, 1)
-
-
-def test_without_a_penalty_all_groups_are_the_greedy_search() -> None:
-    voice = ToyVoice(drawn(4))
-    beams = diverse_beams(voice.open(PICTURE, ASK), voice, groups=5, diversity=0.0, most=12)
-    ids: list[int] = []
-    while len(ids) < 12 and ids[-1:] not in ([END], [PERIOD]):
-        chances = voice.rule(tuple(ids), True)
-        ids.append(max(chances, key=chances.__getitem__))
-    assert {beam.ids for beam in beams} == {tuple(ids)}
-    assert voice.fed == len(ids) - 1  # what one of them computed serves all
-
-
-def test_a_sentence_is_cut_off_and_nothing_forbidden_is_said() -> None:
-    voice = ToyVoice(by_last({None: {A: 0.5, B: 0.5}, A: {B: 1.0}, B: {A: 0.9, PERIOD: 0.1}}))
-    assert diverse_beams(voice.open(PICTURE, ASK), voice, groups=1, diversity=3.0, most=4)[0].ids == (A, B, A, B)
-    voice.allowed[A] = False
-    assert diverse_beams(voice.open(PICTURE, ASK), voice, groups=1, diversity=3.0, most=4)[0].ids == (B, PERIOD)
 
 
 @pytest.mark.parametrize(("number", "kept"), [(0, []), (4, [3, 2, 1, 0]), (5, [4, 1, 0]), (15, [14, 1, 0])])
@@ -177,25 +139,3 @@ def test_a_tree_comes_back_from_its_text() -> None:
     again = Tree.load(tree.dump())
     assert again == tree and again.dump() == tree.dump()
     assert np.isfinite([node.relevance for node in again.nodes]).all()
-
-
-@pytest.mark.parametrize(
-    ("sentence", "reason"),
-    [
-        ("No.", None),
-        ("A red, red rose at 20 \N{DEGREE SIGN}C, \N{GREEK SMALL LETTER ALPHA}.", None),
-        ("A cat, a dog, a cow, a hen, a pig, a bee, a fly.", None),
-        ("a cat, a cat, a cat, a cat, a cat, a cat.", "a word or phrase six times in a row"),
-        ("Ha ha ha ha ha ha.", "a word or phrase six times in a row"),
-        ("Waaaaaaaaaaaaah.", "ten equal characters in a row"),
-        ("A &nbsp; &nbsp; cat.", "&nbsp; more than once"),
-        ("A\n\nb\n\nc\n\nd.", "more than five line breaks"),
-        ("A cat \N{GRINNING FACE}.", "strange characters"),
-        ("A \N{HANGUL SYLLABLE GA} cat.", "strange characters"),
-        ("A cat\N{REPLACEMENT CHARACTER}.", "strange characters"),
-        ("A cat\x00.", "strange characters"),
-        (" 12.", NO_WORD),
-    ],
-)  # fmt: skip
-def test_what_is_no_sentence_has_a_reason(sentence: str, reason: str | None) -> None:
-    assert fault_of(sentence, "What is it?") == reason

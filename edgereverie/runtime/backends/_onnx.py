@@ -26,22 +26,39 @@ def threads() -> int:
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
-def session(path: Path) -> InferenceSession:
-    """The graph, on CUDA where this onnxruntime has it, else on the CPU. Raises BundleError when it does not load."""
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+def cuda_lacks() -> str:
+    """Why this onnxruntime cannot compute on CUDA; empty where it should."""
+    import onnxruntime
+
+    return "" if _CUDA in onnxruntime.get_available_providers() else "the installed onnxruntime is built without it"
+
+
+def session(path: Path, device: str) -> InferenceSession:
+    """The graph on ``cpu`` or ``cuda``.
+
+    Raises BundleError when it does not load, BackendError where CUDA does not start, which onnxruntime itself would pass over.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    have = onnxruntime.get_available_providers()
-    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in have]
+    providers = [_CUDA, _CPU] if device == "cuda" else [_CPU]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        graph = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise BundleError(f"{path}: onnxruntime cannot load the graph ({str(error).splitlines()[0]}).",
                           hint="Copy the bundle or export it again; an old onnxruntime may not know its opset.",
                           ) from None  # fmt: skip
+    if device == "cuda" and _CUDA not in graph.get_providers():
+        raise BackendError(f"{path}: onnxruntime could not start CUDA.",
+                           hint="Its CUDA and cuDNN must be the ones that this onnxruntime-gpu was built for.",
+                           )  # fmt: skip
+    return graph
 
 
 def names_of(graph: InferenceSession, path: Path, inputs: set[str], outputs: set[str]) -> None:
@@ -61,10 +78,10 @@ class VisionEncoder:
     than the manifest's image geometry, is refused before any picture is looked at.
     """
 
-    def __init__(self, bundle: Bundle, width: int) -> None:
+    def __init__(self, bundle: Bundle, width: int, device: str) -> None:
         self._bundle, self._width = bundle, width
         self._path = bundle.file("vision")
-        self._session = session(self._path)
+        self._session = session(self._path, device)
         names_of(self._session, self._path, {"pixel_values"}, {"image_features"})
         self._dtype = DTYPES[self._session.get_inputs()[0].type]
         self._check(next(out.shape for out in self._session.get_outputs() if out.name == "image_features")[-2:])

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgereverie.errors import BackendError
-from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, require_packages
+from edgereverie.runtime.choosing import asked_for, on_device
+from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, no_grammar, require_packages
+from edgereverie.runtime.grammar import Constraint
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +29,8 @@ class HfEngine:
     """
 
     backend = "hf"
+    grammar = False
+    branching = False
 
     def __init__(self, model: nn.Module, context: int) -> None:
         self._model = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -34,6 +38,7 @@ class HfEngine:
         self.context = context
         self.image_token = int(self._model.config.image_token_id)
         self.vocabulary = int(self._model.lm_head.out_features)
+        self.device = self._embedding.weight.device.type
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         import torch
@@ -50,7 +55,10 @@ class HfEngine:
         return HfStream(self)
 
     def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
-        return feed_in_turn(feeds)
+        return feed_in_turn(self, feeds)
+
+    def constraint(self, grammar: str) -> Constraint:
+        no_grammar(self)
 
     def close(self) -> None:
         """Let go of the weights; they are freed when nobody else holds the model."""
@@ -141,13 +149,17 @@ class HfBackend:
     packages: tuple[str, ...] = ("torch", "transformers")
     extra: str = "train"
 
-    def load(self, path: Path, *, precise: bool = False) -> HfEngine:
-        from edgereverie.backbones.base import device, open_folder
+    def load(self, path: Path, *, precise: bool = False, device: str = "auto") -> HfEngine:
+        from edgereverie.backbones import base
 
         require_packages(self)
-        folder = open_folder(path)
-        model = folder.load("bf16" if device() != "cpu" and not precise else "fp32")
-        return HfEngine(model, folder.context)
+        folder = base.open_folder(path)
+        lacking = "" if base.device() == "cuda" else "torch sees no card"
+
+        def load(place: str) -> HfEngine:
+            return HfEngine(folder.load("bf16" if place != "cpu" and not precise else "fp32", on=place), folder.context)
+
+        return on_device(asked_for(device), lacking, load, path.name)
 
 
 BACKEND = HfBackend()

@@ -12,9 +12,13 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError, BundleError
-from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, require_packages
+from edgereverie.runtime.choosing import asked_for, on_device
+from edgereverie.runtime.engine import Feed, check_feed, check_feeds, feed_in_turn, no_grammar, require_packages
+from edgereverie.runtime.grammar import Constraint
 
 if TYPE_CHECKING:
+    from onnxruntime import IOBinding
+
     from edgereverie.runtime.backends._onnx_cache import Cache
 
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
@@ -25,23 +29,27 @@ class OnnxEngine:
     """Three graphs: vision, embedding, decoder. The cache goes in as past and comes out as present."""
 
     backend = "onnxrt"
+    grammar = False
+    branching = False
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, device: str) -> None:
         from edgereverie.runtime.backends import _onnx
         from edgereverie.runtime.backends._onnx_cache import CacheSpec
 
-        self.context = bundle.context
+        self.context, self.device = bundle.context, device
         self.image_token = _onnx.image_token(bundle)
-        self._embed = _onnx.session(bundle.file("embed"))
+        self._embed = _onnx.session(bundle.file("embed"), device)
         _onnx.names_of(self._embed, bundle.file("embed"), {"input_ids"}, {"inputs_embeds"})
         path = bundle.file("decoder")
-        self._decoder = _onnx.session(path)
+        self._decoder = _onnx.session(path, device)
         inputs = {entry.name: entry for entry in self._decoder.get_inputs()}
         past = sorted((name for name in inputs if _PAST.fullmatch(name)), key=_by_layer)
         present = [_PAST.sub(r"present.\1.\2", name) for name in past]
         _onnx.names_of(self._decoder, path, {"inputs_embeds", *past[:1]}, {"logits", *present})
         self._takes = frozenset(inputs)
-        self.vocabulary = _number(self._decoder.get_outputs()[0].shape[-1], "logits", path)
+        logits = next(entry for entry in self._decoder.get_outputs() if entry.name == "logits")
+        self.vocabulary = _number(logits.shape[-1], "logits", path)
+        self._logits = _onnx.DTYPES[logits.type]
         self._width = _number(inputs["inputs_embeds"].shape[-1], "inputs_embeds", path)
         self._dtype = _onnx.DTYPES[inputs["inputs_embeds"].type]
         self._cache = CacheSpec(
@@ -49,11 +57,11 @@ class OnnxEngine:
             present=tuple(present),
             shapes=tuple(tuple(_number(inputs[name].shape[at], name, path) for at in (1, 3)) for name in past),
             dtype=_onnx.DTYPES[inputs[past[0]].type],
-            device="cuda" if "CUDAExecutionProvider" in self._decoder.get_providers() else "cpu",
+            device=device,
             context=self.context,
             shared=self._decoder.get_modelmeta().custom_metadata_map.get(_FORM) == "shared",
         )
-        self._vision = _onnx.VisionEncoder(bundle, self._width)
+        self._vision = _onnx.VisionEncoder(bundle, self._width, device)
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         return self._vision.encode(pixels)
@@ -62,7 +70,28 @@ class OnnxEngine:
         return OnnxStream(self, 0, self._cache.empty())
 
     def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
-        return feed_in_turn(feeds)
+        """One token each, with a shared cache, is computed together; GroupQueryAttention takes several tokens behind a past
+        for one row alone (its documentation: ``sequence_length > 1`` requires ``batch_size == 1``).
+        """
+        from edgereverie.runtime.backends._onnx_cache import SharedCache, in_lanes
+
+        arrays = check_feeds(self, feeds)
+        caches = [feed.stream._opened() for feed in feeds]
+        steps = len(feeds) > 1 and all(len(array) == 1 for array in arrays)
+        if not (steps and all(isinstance(cache, SharedCache) for cache in caches) and in_lanes(caches)):
+            return feed_in_turn(self, feeds)
+        order = np.argsort([cache.lane for cache in caches])
+        lengths = np.array([feed.stream.length for feed in feeds])[order]
+        rows = self._rows(np.concatenate(arrays)[order], None).reshape(len(feeds), 1, -1)
+        bound = caches[0].buffer.binding(self._decoder, None)
+        logits = self._compute(bound, rows, lengths)
+        for feed, cache in zip(feeds, caches, strict=True):
+            feed.stream.length += 1
+            cache.length = feed.stream.length
+        return [logits[cache.lane] for cache in caches]
+
+    def constraint(self, grammar: str) -> Constraint:
+        no_grammar(self)
 
     def close(self) -> None:
         """Let go of the graphs and their memory."""
@@ -70,25 +99,30 @@ class OnnxEngine:
 
     def _run(self, rows: np.ndarray, past: int, cache: Cache) -> np.ndarray:
         """Logits (tokens, vocabulary); keys and values stay in the cache, on the device they were computed on."""
-        binding = self._decoder.io_binding()
-        tokens = rows.shape[1]
-        binding.bind_cpu_input("inputs_embeds", rows)
+        bound = cache.binding(self._decoder, past, rows.shape[1])
+        logits = self._compute(bound, rows, np.array([past]))
+        cache.keep(bound, past + rows.shape[1])
+        return logits[0]
+
+    def _compute(self, bound: IOBinding, rows: np.ndarray, past: np.ndarray) -> np.ndarray:
+        """rows: (lanes, tokens, width) behind ``past`` tokens in each lane. Logits (lanes, tokens, vocabulary) float32."""
+        totals = past[:, None] + rows.shape[1]
+        logits = np.empty((*rows.shape[:2], self.vocabulary), self._logits)
+        bound.bind_output("logits", "cpu", 0, self._logits, logits.shape, logits.ctypes.data)
+        bound.bind_cpu_input("inputs_embeds", rows)
         if "attention_mask" in self._takes:
-            binding.bind_cpu_input("attention_mask", np.ones((1, past + tokens), np.int64))
+            mask = np.arange(totals.max()) < totals
+            bound.bind_cpu_input("attention_mask", mask.astype(np.int64))
         if "position_ids" in self._takes:
-            binding.bind_cpu_input("position_ids", np.arange(past, past + tokens, dtype=np.int64)[None])
-        binding.bind_output("logits", "cpu")
-        cache.bind(binding, past, tokens)
+            bound.bind_cpu_input("position_ids", past[:, None] + np.arange(rows.shape[1]))
         try:
-            self._decoder.run_with_iobinding(binding)
+            self._decoder.run_with_iobinding(bound)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise BackendError(
                 f"The decoder graph failed ({str(error).splitlines()[0]}).",
                 hint="Out of memory, or a graph that this onnxruntime does not run: export it again.",
             ) from None
-        outputs = binding.get_outputs()
-        cache.keep(outputs, past + tokens)
-        return outputs[0].numpy()[0].astype(np.float32, copy=False)
+        return logits.astype(np.float32, copy=False)
 
     def _rows(self, ids: np.ndarray, features: np.ndarray | None) -> np.ndarray:
         rows = self._embed.run(["inputs_embeds"], {"input_ids": ids[None]})[0].astype(self._dtype)
@@ -117,7 +151,7 @@ class OnnxStream:
         array = check_feed(self.engine, self.length, ids, features)
         out = self.engine._run(self.engine._rows(array, features), self.length, cache)
         self.length += len(array)
-        return out if logits == "all" else out[-1:].copy()
+        return out if logits == "all" or len(out) == 1 else out[-1:].copy()  # not a view that keeps all alive
 
     def fork(self) -> OnnxStream:
         return OnnxStream(self.engine, self.length, self._opened().fork())
@@ -160,12 +194,14 @@ class OnnxBackend:
     packages: tuple[str, ...] = ("onnxruntime",)
     extra: str = "onnx"
 
-    def load(self, path: Path, *, precise: bool = False) -> OnnxEngine:
+    def load(self, path: Path, *, precise: bool = False, device: str = "auto") -> OnnxEngine:
         """precise changes nothing here: a graph computes in the precision that it was exported in."""
         require_packages(self)
         bundle = Bundle.load(path)
         bundle.check(hashes=False)
-        return OnnxEngine(bundle)
+        from edgereverie.runtime.backends import _onnx
+
+        return on_device(asked_for(device), _onnx.cuda_lacks(), lambda place: OnnxEngine(bundle, place), bundle.name)
 
 
 BACKEND = OnnxBackend()

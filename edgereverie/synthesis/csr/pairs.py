@@ -14,7 +14,7 @@ from edgereverie.data.jsonl import write_pairs
 from edgereverie.data.mix import Counts, counts
 from edgereverie.errors import DataError
 from edgereverie.records import Options, PreferencePair, Sample, Turn
-from edgereverie.synthesis.csr.beams import Voice
+from edgereverie.search.beams import Voice
 from edgereverie.synthesis.csr.reward import Reward, reward
 from edgereverie.synthesis.csr.search import Judge, Settings, search
 from edgereverie.synthesis.csr.trees import Tree

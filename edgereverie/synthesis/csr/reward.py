@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import exp
 from typing import Literal
 
+from edgereverie.search.ranks import costs
 from edgereverie.synthesis.csr.trees import Tree
 
 Reward = Literal["paper", "repo"]
@@ -29,17 +30,11 @@ def _paper(tree: Tree, path: Sequence[int], weight: float) -> float:
 
 
 def _cost(tree: Tree, path: Sequence[int], weight: float) -> float:
-    """Ranks of each sentence among its siblings, 1/n the best and 1 the worst, weighed and summed; per node of the path,
-    the root among them (``inference_csr/construct.py``).
-    """
+    """The costs of each sentence among its siblings, per node of the path, the root among them."""
     total = 0.0
     for number in path:
         siblings = tree.siblings(number)
-        likely = _rank(number, sorted(siblings, key=lambda one: -tree.nodes[one].score))
-        relevant = _rank(number, sorted(siblings, key=lambda one: -tree.nodes[one].relevance))
-        total += (1 - weight) * likely + weight * relevant
+        nodes = [tree.nodes[one] for one in siblings]
+        found = costs([node.score for node in nodes], [node.relevance for node in nodes], weight)
+        total += found[siblings.index(number)]
     return total / (len(path) + 1)
-
-
-def _rank(number: int, ordered: Sequence[int]) -> float:
-    return (ordered.index(number) + 1) / len(ordered)

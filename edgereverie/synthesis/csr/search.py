@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from edgereverie.records import Turn
-from edgereverie.synthesis.csr.beams import Beam, View, Voice, diverse_beams
-from edgereverie.synthesis.csr.sentences import fault_of
+from edgereverie.search.beams import Beam, View, Voice, diverse_beams
+from edgereverie.search.sentences import fault_of
 from edgereverie.synthesis.csr.trees import Node, Tree
 
 SAID_BEFORE, NO_ROOM = "another group says the same", "the prompt fills the model's context"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgereverie.records import Turn
-from edgereverie.synthesis.csr.beams import View
+from edgereverie.search.beams import View
 
 END, PERIOD, A, B, C = range(5)
 WORDS = ("", ".", " ant", " bee", " cow")
