@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgereverie.cli.choices import Backend, Guard, sampled
+from edgereverie.cli.choices import Backend, Device, Guard, GuardProfile, guarding, sampled
 from edgereverie.cli.console import complain, console
 from edgereverie.records import Options
 
@@ -31,8 +31,10 @@ def ask(
         list[Path] | None,
         typer.Option(help="A picture, a folder of pictures, or - for one on standard input. Repeat it for more."),
     ] = None,
-    guard: Guard = "flag",
+    guard: Guard = None,
+    guard_profile: GuardProfile = None,
     backend: Backend = "auto",
+    device: Device = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print answers, claims and tokens as JSON, a line for each picture.")
     ] = False,
@@ -50,7 +52,6 @@ def ask(
     Example: edgereverie ask starter --image scene.png 'Is there a ring?'
     """
     from edgereverie import stages
-    from edgereverie.runtime.guarding import chosen
     from edgereverie.stages.answering import STDIN, pictures
 
     if question == "-":
@@ -60,12 +61,12 @@ def ask(
     question = question.strip()
     if not question:
         raise typer.BadParameter("the question is empty.", param_hint="question")
-    chosen(guard)
+    guards = guarding(guard, guard_profile, "flag")
     named, passed = pictures(image or [])
     if passed:
         complain(f"passed over, no pictures: {', '.join(passed)}")
-    with stages.open_model(model, backend=backend) as loaded:
-        answers = _each(loaded, named, question, options, guard, as_json)
+    with stages.open_model(model, backend=backend, device=device) as loaded:
+        answers = _each(loaded, named, question, options, guards, as_json)
     if html is not None:
         _write_page(html, loaded.name, question, answers)
     if len(answers) < len(named):
@@ -75,7 +76,7 @@ def ask(
 
 
 def _each(
-    model: Model, named: Sequence[Named], question: str, options: Options, guard: str, as_json: bool
+    model: Model, named: Sequence[Named], question: str, options: Options, guards: str, as_json: bool
 ) -> list[tuple[Named, Answer]]:
     """An answer for each picture. Of several, one that cannot be read after all is told, and the others still come."""
     from edgereverie.errors import DataError
@@ -83,7 +84,7 @@ def _each(
     answers = []
     for picture in named:
         try:
-            answer = _one(model, picture, question, options, guard, as_json, label=len(named) > 1)
+            answer = _one(model, picture, question, options, guards, as_json, label=len(named) > 1)
         except DataError as error:
             if len(named) == 1:
                 raise
@@ -96,20 +97,21 @@ def _each(
 
 
 def _one(
-    model: Model, picture: Named, question: str, options: Options, guard: str, as_json: bool, *, label: bool
+    model: Model, picture: Named, question: str, options: Options, guards: str, as_json: bool, *, label: bool
 ) -> Answer:
     from edgereverie.records import Turn
 
     turns = [Turn("user", question)]
     if as_json:
+        from edgereverie.runtime.evidence import why
         from edgereverie.told.values import json_of
 
-        answer = model.answer(picture.picture, turns, options, guard)
-        _print_line({"image": picture.name or None, "question": question, "answer": json_of(answer, record=True)})
+        answer = model.answer(picture.picture, turns, options, guards)
+        _print_line({"image": picture.name or None, "question": question, "answer": json_of(answer, why, record=True)})
         return answer
     from edgereverie.cli.showing import shown
 
-    answer = shown(model.events(picture.picture, turns, options, guard), picture.name if label else "")
+    answer = shown(model.events(picture.picture, turns, options, guards), picture.name if label else "")
     if answer.claims and sys.stdout.isatty():
         from edgereverie.cli.claims import table
 
@@ -125,7 +127,9 @@ def _print_line(row: dict[str, object]) -> None:
 
 def _write_page(path: Path, name: str, question: str, answers: Sequence[tuple[Named, Answer]]) -> None:
     from edgereverie.bundle import write_text
+    from edgereverie.runtime.evidence import why
     from edgereverie.told.markup import page
 
-    write_text(path, page(f"{name}: {question}", [(picture.picture, question, answer) for picture, answer in answers]))
+    said = [(picture.picture, question, answer) for picture, answer in answers]
+    write_text(path, page(f"{name}: {question}", said, why))
     complain(f"wrote {path}")

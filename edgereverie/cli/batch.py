@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgereverie.cli.choices import Backend, Guard, sampled
+from edgereverie.cli.choices import Backend, Device, Guard, GuardProfile, guarding, sampled
 from edgereverie.cli.console import Stopped, done
 from edgereverie.records import Options
 
@@ -20,8 +20,10 @@ def batch(
     images: Annotated[
         Path | None, typer.Option(help="The folder that image paths are relative to. Default: that of the questions.")
     ] = None,
-    guard: Guard = "flag",
+    guard: Guard = None,
+    guard_profile: GuardProfile = None,
     backend: Backend = "auto",
+    device: Device = "auto",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out lines that cannot be asked, and say how many and why.")
     ] = False,
@@ -40,10 +42,11 @@ def batch(
     """
     from edgereverie import stages
 
+    guards = guarding(guard, guard_profile, "flag")
     try:
         written = stages.batch(
-            model, questions, out, images=images, guard=guard, backend=backend, options=options, skip_bad=skip_bad,
-            force=force,
+            model, questions, out, images=images, guard=guards, backend=backend, device=device, options=options,
+            skip_bad=skip_bad, force=force,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise Stopped("Run the same command again: it goes on where it was.") from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgereverie.cli.choices import Backend, Guard, guards_named, sampled
+from edgereverie.cli.choices import Backend, Device, Guard, GuardProfile, guarding, guards_named, sampled
 from edgereverie.cli.console import complain, console
 from edgereverie.records import Options
 
@@ -36,8 +36,10 @@ A line that ends with \\ goes on in the next."""
 def chat(
     model: Annotated[str, typer.Argument(help="A bundle, a merged model folder, or: starter.")],
     image: Annotated[Path | None, typer.Option(help="The picture to begin with.")] = None,
-    guard: Guard = "flag",
+    guard: Guard = None,
+    guard_profile: GuardProfile = None,
     backend: Backend = "auto",
+    device: Device = "auto",
     history: Annotated[
         bool, typer.Option("--history/--no-history", help="Remember what was typed for the next chat.")
     ] = True,
@@ -53,17 +55,16 @@ def chat(
     from edgereverie import stages
     from edgereverie.cli.prompt import Lines, state_folder
     from edgereverie.image import open_image
-    from edgereverie.runtime.guarding import chosen
     from edgereverie.runtime.session import Session
 
-    chosen(guard)
+    guards = guarding(guard, guard_profile, "flag")
     if image is not None:
         open_image(image)  # a picture that cannot be read is told before the model is loaded
     folder = state_folder() if history else None
-    with stages.open_model(model, backend=backend) as loaded, closing(
+    with stages.open_model(model, backend=backend, device=device) as loaded, closing(
         Lines(complete, folder / "chat_history" if folder else None)
     ) as lines:  # fmt: skip
-        talk = Talk(Session(loaded, guard, options), said=print if lines.typed else lambda _: None)
+        talk = Talk(Session(loaded, guards, options), said=print if lines.typed else lambda _: None)
         talk.said(f"{loaded.name}. /help lists the commands.")
         if image is not None:
             talk.look(image)
@@ -205,10 +206,11 @@ class Talk:
             complain(f"error: {path} exists already.")
         else:
             from edgereverie.bundle import write_text
+            from edgereverie.runtime.evidence import why
 
             model = self.session.model
             said = [(each.image, each.question, each.answer) for each in self.session.transcript]
-            write_text(path, writers[path.suffix](model.name, said))
+            write_text(path, writers[path.suffix](model.name, said, why))
             self._saved.add(path)
             self.said(f"wrote {path}")
 

@@ -38,15 +38,50 @@ def benchmarks(names: str) -> list[str]:
     return found
 
 
-def guards_named(names: str) -> str:
-    """Names with commas between them, each of them known."""
-    check = known("GUARDS")
-    found = list(dict.fromkeys(check(name.strip()) for name in names.split(",") if name.strip()))
+def guards_named(names: str | None) -> str | None:
+    """Names of guards or profiles with commas between them, each of them known; None stays None."""
+    if names is None:
+        return None
+    from edgereverie.runtime.profiles import PROFILES
+
+    check = known("GUARDS", *PROFILES)
+    found = [check(name.strip()) for name in names.split(",") if name.strip()]
     if not found:
         raise typer.BadParameter("name at least one guard; none is the name of doing without.")
     if "none" in found and len(found) > 1:
         raise typer.BadParameter("none goes with no other guard.")
     return ",".join(found)
+
+
+def _profile(name: str | None) -> str | None:
+    from edgereverie.registry import did_you_mean
+    from edgereverie.runtime.profiles import PROFILES
+
+    if name is not None and name not in PROFILES:
+        raise typer.BadParameter(f"unknown profile {name!r}. {did_you_mean(name, PROFILES)}")
+    return name
+
+
+def guarding(names: str | None, profile: str | None, default: str) -> str:
+    """The guards that --guard or --guard-profile name. Raises EdgeReverieError for guards that do not go together."""
+    from edgereverie.runtime.guarding import chosen
+
+    if names is not None and profile is not None:
+        raise typer.BadParameter("name guards or a profile, not both.", param_hint="--guard-profile")
+    guards = names or profile or default
+    chosen(guards)
+    return guards
+
+
+def _device(name: str) -> str:
+    from typing import get_args
+
+    from edgereverie.registry import did_you_mean
+    from edgereverie.runtime.choosing import Device as Known
+
+    if name not in get_args(Known):
+        raise typer.BadParameter(f"unknown device {name!r}. {did_you_mean(name, get_args(Known))}")
+    return name
 
 
 def _above_zero(value: float) -> float:
@@ -62,11 +97,23 @@ def _share_above_zero(value: float) -> float:
 
 
 Guard = Annotated[
-    str,
+    str | None,
     typer.Option(
         callback=guards_named,
         metavar="NAMES",
-        help="With commas between them: flag marks doubtful claims, verify asks back and mends the answer, none does neither.",
+        show_default="flag",
+        help="With commas between them: flag marks doubtful claims, verify asks back and mends the answer, none does "
+        "neither; others are abstain, agree, contrast, reflect, rollback and search.",
+    ),
+]
+GuardProfile = Annotated[
+    str | None,
+    typer.Option(callback=_profile, metavar="NAME", help="Guards by what they may cost: fast, balanced or careful."),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        callback=_device, metavar="NAME", help="cpu or cuda; auto takes CUDA where it works, and says when it does not."
     ),
 ]
 Backend = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgereverie.records import Answer, Verdict
-from edgereverie.told.parts import MARKS, Why, figures, parts
+from edgereverie.told.parts import MARKS, parts
 from edgereverie.told.text import printable
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ def marked(answer: Answer) -> Text:
     return text
 
 
-def table(answer: Answer, why: Why = figures) -> Table:
+def table(answer: Answer) -> Table:
     """One row for each claim: what was claimed, how much the picture supports it, and what speaks for or against it."""
     from rich.table import Table
     from rich.text import Text
+
+    from edgereverie.runtime.evidence import why
 
     rows = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("claim", "verdict", "support", "evidence"):
@@ -43,9 +45,11 @@ def table(answer: Answer, why: Why = figures) -> Table:
     return rows
 
 
-def reasons(answer: Answer, why: Why = figures) -> Text:
+def reasons(answer: Answer) -> Text:
     """The same in words: a line for each claim and one below it for its evidence."""
     from rich.text import Text
+
+    from edgereverie.runtime.evidence import why
 
     text = Text()
     for claim in answer.claims:

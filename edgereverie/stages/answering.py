@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 STDIN = Path("-")
 
 
-def load(model: str | os.PathLike[str], *, backend: str = "auto") -> Model:
+def load(model: str | os.PathLike[str], *, backend: str = "auto", device: str = "auto") -> Model:
     """A bundle, a merged model folder, ``starter``, or a hub id that was downloaded before, ready to answer: offline.
 
-    backend: ``llamacpp``, ``onnxrt`` or ``hf``; ``auto`` takes what the model is made for. Use the result as a context
+    backend: ``llamacpp``, ``onnxrt`` or ``hf``; ``auto`` takes what the model is made for. device: ``cpu``, ``cuda``, or
+    ``auto`` for CUDA where it works. Use the result as a context
     manager, or close it. Raises EdgeReverieError with what is wrong and what to do about it.
     """
-    return open_model(str(model), backend=backend)
+    return open_model(str(model), backend=backend, device=device)
 
 
 @dataclass(frozen=True, slots=True)

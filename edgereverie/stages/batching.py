@@ -32,6 +32,7 @@ def batch(
     images: Path | None = None,
     guard: str = "flag",
     backend: str = "auto",
+    device: str = "auto",
     options: Options | None = None,
     skip_bad: bool = False,
     force: bool = False,
@@ -54,7 +55,7 @@ def batch(
         found = with_pictures(found, images or questions.parent, bad, progress)
     if not skip_bad:
         bad.check()
-    with open_model(model, backend=backend) as loaded:
+    with open_model(model, backend=backend, device=device) as loaded:
         found = _fitting(loaded, found, bad)
         _tell_bad(bad, found, skip_bad)
         if force:
@@ -143,10 +144,11 @@ def _fingerprint(model: Model, questions: Sequence[Question], guard: str) -> str
 
 
 def _row(question: Question, answer: Answer) -> dict[str, Any]:
+    from edgereverie.runtime.evidence import why
     from edgereverie.told.values import json_of
 
     asked = {"turns": as_json(question.turns)} if question.whole else {"question": question.turns[-1].text}
-    return {"id": question.id, "image": question.image, **asked, "answer": json_of(answer)}
+    return {"id": question.id, "image": question.image, **asked, "answer": json_of(answer, why)}
 
 
 @contextmanager

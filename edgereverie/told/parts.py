@@ -16,7 +16,8 @@ _WORST: tuple[Verdict, ...] = ("contradicted", "unverified", "supported")
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Characters that the same claims cover. verdict: of the narrowest of them, the worst where several are as narrow;
-    None in plain text. ends: the worst verdict of the claims that end here, None where none does."""
+    None in plain text. ends: the worst verdict of the claims that end here, None where none does; a claim inside
+    one that is as doubtful is not told again."""
 
     text: str
     verdict: Verdict | None = None
@@ -65,14 +66,24 @@ def parts(answer: Answer) -> tuple[list[Part], list[Claim]]:
 
 
 def _pieces(text: str, claims: Sequence[Claim]) -> tuple[Piece, ...]:
+    told = [claim for claim in claims if not any(_says_it(other, claim) for other in claims)]
     borders = sorted({claim.start for claim in claims} | {claim.end for claim in claims})
     out = []
     for start, end in pairwise(borders):
         covering = [claim for claim in claims if claim.start < end and claim.end > start]
         narrowest = min(claim.end - claim.start for claim in covering)
         about = worst([claim for claim in covering if claim.end - claim.start == narrowest])
-        out.append(Piece(text[start:end], about, worst([claim for claim in claims if claim.end == end])))
+        out.append(Piece(text[start:end], about, worst([claim for claim in told if claim.end == end])))
     return tuple(out)
+
+
+def _says_it(outer: Claim, inner: Claim) -> bool:
+    """Whether ``inner`` stands inside the longer ``outer`` and is no more doubtful: as doubtful, or a word about a thing that
+    is more so."""
+    around = outer.start <= inner.start and inner.end <= outer.end
+    longer = outer.end - outer.start > inner.end - inner.start
+    worse = _WORST.index(outer.verdict) < _WORST.index(inner.verdict)
+    return around and longer and (outer.verdict == inner.verdict or (worse and outer.kind == "object"))
 
 
 def text_of(answer: Answer) -> str:

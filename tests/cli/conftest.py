@@ -26,8 +26,8 @@ def claim(text: str, verdict: Any, support: float, **evidence: float) -> Claim:
 
 
 CLAIMS = (
-    claim("a red ring", "supported", 0.97, grounding=4.2),
-    claim("a [bold]heart[/bold]", "contradicted", 0.04, grounding=-1.5, verification=-3.0),
+    claim("a red ring", "supported", 0.97, grounding_sum=4.2),
+    claim("a [bold]heart[/bold]", "contradicted", 0.04, grounding_sum=-1.5),
     claim("a star", "unverified", 0.5),
 )
 MENDED = "There is a red ring and a star."
@@ -117,7 +117,7 @@ class Speaker:
 @pytest.fixture
 def speaker(monkeypatch: pytest.MonkeyPatch) -> Speaker:
     model = Speaker()
-    monkeypatch.setattr(stages, "open_model", lambda path, *, backend="auto", precise=False: model)
+    monkeypatch.setattr(stages, "open_model", lambda path, *, backend="auto", precise=False, device="auto": model)
     return model
 
 

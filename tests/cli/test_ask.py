@@ -60,7 +60,10 @@ def test_json_is_a_line_with_the_whole_answer(command: Command, speaker: Any, pi
     assert list(row) == ["image", "question", "answer"] and row["image"] == str(picture)
     answer = row["answer"]
     assert answer["text"] == TEXT and answer["tokens"] == 12 and answer["record"] == []
-    assert answer["claims"][1]["verdict"] == "contradicted" and "grounding -1.50" in answer["claims"][1]["why"]
+    assert (
+        answer["claims"][1]["verdict"] == "contradicted"
+        and "takes 1.5 nats from these words" in answer["claims"][1]["why"]
+    )
     assert TEXT[answer["claims"][1]["start"] : answer["claims"][1]["end"]] == answer["claims"][1]["text"]
     assert json.loads(command("ask", "starter", "What?", "--json").out)["image"] is None
 
@@ -125,7 +128,7 @@ def test_the_page_holds_the_picture_and_every_explanation(
     html = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert done.err == f"wrote {tmp_path / 'a.html'}\n"
     assert "data:image/png;base64," in html and "What &lt;is&gt; there?" in html
-    assert "contradicted by the picture" in html and "grounding -1.50" in html
+    assert "contradicted by the picture" in html and "the picture takes 1.5 nats from these words" in html
 
 
 @pytest.mark.parametrize(
