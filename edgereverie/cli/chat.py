@@ -133,7 +133,10 @@ class Talk:
                         break
             except KeyboardInterrupt:
                 pass
-        screen.stop()
+            except BaseException:
+                screen.stop()
+                raise
+        screen.stop(" (stopped)")
 
     def _hint(self) -> None:
         """Once, when there is something to see."""

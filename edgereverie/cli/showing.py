@@ -70,9 +70,10 @@ class Shown:
         for line in self._notes(answer):
             _print(printable(line), style="dim")
 
-    def stop(self) -> None:
-        if self.live:
-            self._write(" (stopped)\n")
+    def stop(self, told: str = "") -> None:
+        """End the line that the answer has come to."""
+        if self.live and (told or not self._screen.endswith("\n")):
+            self._write(f"{told}\n")
 
     def _retract(self, length: int, why: str) -> None:
         gone = self.text[length:]
@@ -192,9 +193,13 @@ def shown(events: Iterable[Event], label: str = "") -> Answer:
     from edgereverie.runtime.request import Done
 
     screen = Shown(label)
-    for event in events:
-        if isinstance(event, Done):
-            screen.finish(event.answer)
-            return event.answer
-        screen.take(event)
+    try:
+        for event in events:
+            if isinstance(event, Done):
+                screen.finish(event.answer)
+                return event.answer
+            screen.take(event)
+    except BaseException:
+        screen.stop()
+        raise
     raise AssertionError("an answer ends with Done")

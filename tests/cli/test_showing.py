@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edgereverie.cli import showing
 from edgereverie.cli.showing import Shown, rows_up
+from edgereverie.errors import BackendError
 from edgereverie.records import Answer, Claim
 from edgereverie.runtime.request import Piece, Retraction
 
@@ -109,6 +110,18 @@ def test_a_plain_answer_is_written_once(terminal: Callable[..., Any]) -> None:
     shown.take(Piece("A ring."))
     shown.finish(Answer("A ring."))
     assert screen.text == "A ring." and (screen.row, screen.column) == (1, 0)
+
+
+def test_an_error_begins_on_a_line_of_its_own(terminal: Callable[..., Any]) -> None:
+    screen = terminal()
+
+    def breaking() -> Iterator[Any]:
+        yield Piece("Half an ans")
+        raise BackendError("out of memory")
+
+    with pytest.raises(BackendError):
+        showing.shown(breaking())
+    assert (screen.text, screen.row, screen.column) == ("Half an ans", 1, 0)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
