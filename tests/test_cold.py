@@ -96,6 +96,27 @@ print(len(found))
     assert int(done.stdout) >= 5
 
 
+def test_an_answer_into_a_pipe_loads_nothing_that_it_does_not_need() -> None:
+    code = f"""
+import sys
+sys.argv = ["x"]
+sys.path.insert(0, {str(CHECKOUT / "tests" / "cli")!r})
+import _slow_model as slow
+from edgereverie import stages
+model = slow.model(0.0)
+stages.open_model = lambda *_, **__: model
+try:
+    slow.main(["ask", "slow", "What is there?"])
+except SystemExit as leaving:
+    assert not leaving.code
+print([name for name in {(*HEAVY, "rich", "edgereverie.recipe", "edgereverie.data", "yaml")!r} if name in sys.modules])
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    answer, loaded = done.stdout.splitlines()
+    assert answer.startswith("There is a red ring") and loaded == "[]"
+
+
 def test_help_takes_little_processor_time() -> None:
     """0.17 s were measured on a 2-core machine; the bound has room for slower ones. The best of three counts."""
     resource = pytest.importorskip("resource")

@@ -23,7 +23,7 @@ _HELP = """\
 /image PATH   look at this picture; the conversation begins anew. Without a path: which one it is
 /why          what speaks for and against the claims of the last answer
 /claims       the last answer with its claims marked, and a table of them
-/guard NAMES  the guards of the next answers, with commas between them. Without names: which they are
+/guard NAMES  the guards of the next answers, or a profile, with commas between them. Without names: which they are
 /clear        forget the conversation, keep the picture
 /save FILE    everything that was said, as .json or .html
 /help         this list
@@ -231,6 +231,7 @@ def complete(line: str) -> Iterator[str]:
     """Lines that begin with this one: commands, and behind some of them paths or guards."""
     from edgereverie.cli.prompt import paths
     from edgereverie.registry import GUARDS
+    from edgereverie.runtime.profiles import PROFILES
 
     command, blank, rest = line.partition(" ")
     if not blank:
@@ -239,7 +240,8 @@ def complete(line: str) -> Iterator[str]:
         yield from (f"{command} {path}" for path in paths(rest))
     elif command == "/guard":
         before, comma, last = rest.rpartition(",")
-        yield from (f"{command} {before}{comma}{name}" for name in GUARDS.names() if name.startswith(last))
+        names = sorted({*GUARDS.names(), *PROFILES})
+        yield from (f"{command} {before}{comma}{name}" for name in names if name.startswith(last))
 
 
 @contextmanager

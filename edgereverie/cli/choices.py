@@ -122,29 +122,23 @@ Backend = Annotated[
         callback=known("BACKENDS", "auto"), help="hf, llamacpp or onnxrt; auto takes what the model is made for."
     ),
 ]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
-_SAMPLING: dict[str, tuple[Any, Any]] = {
-    "max_tokens": (MaxTokens, 160),
-    "temperature": (Annotated[float, typer.Option(min=0.0, max=100.0, help="0 takes the likeliest word each time.")], 0.0),
-    "top_p": (
-        Annotated[
-            float, typer.Option(callback=_share_above_zero, help="Only the likeliest words, together of this probability.")
-        ],
-        1.0,
-    ),
-    "top_k": (Annotated[int, typer.Option(min=0, help="Only so many of the likeliest words; 0 for all.")], 0),
-    "min_p": (
-        Annotated[float, typer.Option(min=0.0, max=1.0, help="Only words at least so likely, against the likeliest.")],
-        0.0,
-    ),
-    "repetition_penalty": (
-        Annotated[float, typer.Option(callback=_above_zero, help="Above 1: words that were said are less likely.")],
-        1.0,
-    ),
-    "seed": (Annotated[int, typer.Option(min=0, help="The same seed samples the same answer.")], 0),
-    "stop": (Annotated[list[str] | None, typer.Option(help="A word that ends the answer. Repeat it for more.")], None),
-    "grammar": (Annotated[str, typer.Option(metavar="json|FILE", help="json, or a file with a grammar in GBNF.")], ""),
-}  # fmt: skip
+
+
+def _drawn(kind: Any, default: Any, help: str, **how: Any) -> tuple[Any, Any]:
+    return Annotated[kind, typer.Option(help=help, rich_help_panel="How to generate", **how)], default
+
+
+_SAMPLING: dict[str, tuple[Any, Any]] = {  # one for each field of Options
+    "max_tokens": _drawn(int, 160, "Longest answer, in tokens.", min=1),
+    "temperature": _drawn(float, 0.0, "0 takes the likeliest word each time.", min=0.0, max=100.0),
+    "top_p": _drawn(float, 1.0, "Only the likeliest words, together of this probability.", callback=_share_above_zero),
+    "top_k": _drawn(int, 0, "Only so many of the likeliest words; 0 for all.", min=0),
+    "min_p": _drawn(float, 0.0, "Only words at least so likely, against the likeliest.", min=0.0, max=1.0),
+    "repetition_penalty": _drawn(float, 1.0, "Above 1: words that were said are less likely.", callback=_above_zero),
+    "seed": _drawn(int, 0, "The same seed samples the same answer.", min=0),
+    "stop": _drawn(list[str] | None, None, "A word that ends the answer. Repeat it for more."),
+    "grammar": _drawn(str, "", "json, or a file with a grammar in GBNF.", metavar="json|FILE"),
+}
 
 
 def sampled(verb: Callable[..., Any]) -> Callable[..., Any]:

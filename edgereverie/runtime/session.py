@@ -14,7 +14,7 @@ from edgereverie.runtime.request import Done, Event, Request
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question and its answer. image: the picture that they are about. checked: whether a guard looked at the answer."""
+    """A question and its answer. image: the picture that they are about. checked: whether its claims were looked for."""
 
     image: Path | None
     question: str
@@ -67,16 +67,16 @@ class Session:
 
         Neither an answer that was not read to its end nor its question is part of the conversation.
         """
-        checked = bool(chosen(self.guards)[1])
         self.answer = None
         for event in self.model.events(self.image, (*self.turns, Turn("user", text)), self.options, self.guards):
             if isinstance(event, Done):
                 self.answer = event.answer
-                self.exchanges = (*self.exchanges, Exchange(self.image, text, event.answer, checked))
+                said = Exchange(self.image, text, event.answer, checked=bool(event.answer.claims))
+                self.exchanges = (*self.exchanges, said)
             yield event
 
     def checked(self) -> Answer | None:
-        """The last answer with its claims: worked out now where no guard has looked at it."""
+        """The last answer with its claims: looked for now, where no guard has found any."""
         if self.answer is None or self.exchanges[-1].checked:
             return self.answer
         last, before = self.exchanges[-1], self.exchanges[:-1]

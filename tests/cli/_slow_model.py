@@ -19,7 +19,6 @@ from edgereverie.backbones.starter import IMAGE, build_tokenizer
 from edgereverie.chat import PHI3
 from edgereverie.cli.app import main
 from edgereverie.runtime.model import Model
-from edgereverie.stages import batching
 
 SAYS = "There is a red ring and a blue star and a green moon and a pink heart."
 spec = importlib.util.spec_from_file_location("scripted", Path(__file__).parent.parent / "runtime" / "conftest.py")
@@ -65,6 +64,8 @@ def model(pause: float) -> Model:
 
 
 if __name__ == "__main__":
+    from edgereverie.stages import batching
+
     loaded = model(float(os.environ.get("PAUSE", "0.02")))
     loaded.bundle = SimpleNamespace(text=lambda: "its manifest")
     stages.open_model = batching.open_model = lambda *_, **__: loaded
