@@ -17,6 +17,7 @@ from edgereverie.runtime.request import Request
 from edgereverie.runtime.scoring import Scored, score_ids, score_text
 from edgereverie.text.assertions import Assertion
 from edgereverie.text.claims import claims, stated
+from edgereverie.text.statements import there_is
 
 _NEXT_TO_NOTHING = 0.05  # nats
 
@@ -41,12 +42,28 @@ def assess(request: Request, answer: Answer, fusion: Fusion, *, ask: bool = True
     odds = questioned(request, found, negation=fusion.negation) if ask else {}
     out = []
     for one in found:
-        evidence = {"polarity": one.polarity, **worded(one, seen, blind)}
-        if one.question in odds:
-            told = odds[one.question]
-            evidence |= {**told, "verification": one.polarity * told["verification"]}
+        evidence = {"polarity": one.polarity, **worded(one, seen, blind), **_answered(one, odds)}
         out.append(_claim(one, evidence, fusion))
     return tuple(out)
+
+
+def _answered(claim: Assertion, odds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """What the model answered about the claim. Nothing can be so of a thing that is not there, so what is claimed of it is
+    never better verified than the thing itself."""
+    if claim.question not in odds:
+        return {}
+    told = dict(odds[claim.question])
+    if claim.present:
+        told["verification"] = min(odds[question]["verification"] for question in _questions(claim))
+    else:
+        told["verification"] *= -1.0
+    return told
+
+
+def _questions(claim: Assertion) -> list[str]:
+    """The claim's own question, and whether the things are there that it speaks of."""
+    things = [] if claim.kind in ("object", "count") or not claim.present else [claim.subject, claim.other]
+    return [claim.question, *(there_is(name).question() for name in things if name)]
 
 
 def worded(claim: Assertion, seen: Scored, blind: Scored) -> dict[str, float]:
@@ -70,8 +87,8 @@ def worded(claim: Assertion, seen: Scored, blind: Scored) -> dict[str, float]:
 
 def questioned(request: Request, found: Sequence[Assertion], *, negation: bool) -> dict[str, dict[str, float]]:
     """By question, the odds of yes over no with the picture and without; each question is asked once."""
-    questions = list(dict.fromkeys(one.question for one in found))
-    denials = {one.question: one.denial for one in found} if negation else {}
+    questions = list(dict.fromkeys(question for one in found for question in _questions(one)))
+    denials = {question: denial for one in found for question, denial in _denials(one)} if negation else {}
     asked = [*questions, *(denials[question] for question in questions if negation)]
     turns = [[Turn("user", question)] for question in asked]
     with_image = request.model.yes_over_no_many(request.image, turns)
@@ -85,6 +102,11 @@ def questioned(request: Request, found: Sequence[Assertion], *, negation: bool) 
             told["verification"] = (told["verification"] - (with_image[j] - without[j])) / 2
         out[question] = told
     return out
+
+
+def _denials(claim: Assertion) -> list[tuple[str, str]]:
+    things = [there_is(name) for name in (claim.subject, claim.other) if name]
+    return [(claim.question, claim.denial), *((thing.question(), thing.denial()) for thing in things)]
 
 
 def wording() -> tuple[str, ...]:

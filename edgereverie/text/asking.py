@@ -147,7 +147,7 @@ def _yes_no(sentence: str) -> Asked | None:
     telling = telling or [claim for claim in found if claim.kind == "attribute"] if begin else telling
     if subject is None or not (telling or begin == 0):
         return None
-    return Asked("yes_no", thing(words, subject), tuple(telling[:1]))
+    return Asked("yes_no", thing(words, subject)._replace(where=None), tuple(telling[:1]))
 
 
 def _declared(sentence: str) -> tuple[str, int] | None:
@@ -198,7 +198,7 @@ def _thing_at(words: list[Word], offset: int) -> Thing | None:
     end = _subject_end(words, phrase)
     if end < phrase.last:
         phrase = phrase_at(words[:end], at) or phrase
-    return thing(words, phrase)
+    return thing(words, phrase)._replace(where=None)
 
 
 def _phrase(words: list[Word], at: int | None) -> Phrase | None:

@@ -73,27 +73,32 @@ def assertion(
     value: str = "",
     other: str = "",
     present: bool = True,
+    about: tuple[int, int] | None = None,
 ) -> Assertion:
-    """A claim told by words[where[0]:where[1]]."""
+    """A claim told by words[where[0]:where[1]]. about: where the thing is named that it is about."""
     start, end = words[where[0]].start, words[where[1] - 1].end
     return Assertion(
         kind, text[start:end], start, end, subject, clause,
-        present, value, other, tuple((words[i].start, words[i].end) for i in content),
+        present, value, other, (*([about] if about else []), *((words[i].start, words[i].end) for i in content)),
     )  # fmt: skip
 
 
 class Thing(NamedTuple):
-    """What is spoken of. noun: as the text has it, with the nouns before it. one: in the singular. many: it is a plural."""
+    """What is spoken of. noun: as the text has it, with the nouns before it. one: in the singular. many: it is a plural.
+    where: its place in the text, None where another text names it.
+    """
 
     noun: str
     subject: str
     many: bool
     one: str
+    where: tuple[int, int] | None = None
 
 
 def thing(words: list[Word], phrase: Phrase) -> Thing:
     name = noun(words, phrase)
-    return Thing(name, phrase.subject, is_many(words, phrase), _singular(name, phrase))
+    head = words[phrase.last - 1]
+    return Thing(name, phrase.subject, is_many(words, phrase), _singular(name, phrase), (head.start, head.end))
 
 
 def noun(words: list[Word], phrase: Phrase) -> str:

@@ -30,7 +30,8 @@ def before_noun(text: str, words: list[Word], phrase: Phrase) -> Iterator[Assert
         if end == at:
             at += 1
             continue
-        yield attribute(text, words, thing(words, phrase), (at, end))
+        of = words[at].text if words[at].text in SUBSTANCES else ""
+        yield attribute(text, words, thing(words, phrase), (at, end), of=of)
         at = end
     if stop + 1 < phrase.last and words[stop].text in SUBSTANCES:
         head = thing(words, phrase._replace(content=stop + 1))
@@ -66,7 +67,10 @@ def attribute(
     value = f"made of {of}" if of else " ".join(word.text for word in words[where[0] : where[1]])
     clause = Clause(f"the {of_what.noun}", value, of_what.many)
     content = [i for i in range(*where) if words[i].text not in ("and", "made", "of")]
-    return assertion(text, words, "attribute", where, clause, of_what.subject, content, value=value, present=present)
+    return assertion(
+        text, words, "attribute", where, clause, of_what.subject, content,
+        value=value, present=present, about=of_what.where,
+    )  # fmt: skip
 
 
 def predicate(words: list[Word], at: int) -> tuple[int, str] | None:

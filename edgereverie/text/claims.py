@@ -6,6 +6,7 @@ prefer missing a claim over inventing one; what is only supposed, and opinions, 
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 
@@ -14,10 +15,11 @@ from edgereverie.text.assertions import Assertion, assertion
 from edgereverie.text.attributes import attribute, described
 from edgereverie.text.counts import number_of, numeral
 from edgereverie.text.describing import SUBSTANCES
+from edgereverie.text.english import with_article
 from edgereverie.text.noun_phrases import Word, sentences, words_in
 from edgereverie.text.places import Place, place_at
 from edgereverie.text.reading import placed, read, said_of
-from edgereverie.text.statements import there_are, there_is
+from edgereverie.text.statements import Clause, there_are, there_is
 
 
 def claims(question: str, answer: str) -> list[Assertion]:
@@ -42,6 +44,9 @@ def claims(question: str, answer: str) -> list[Assertion]:
     return sorted([*short, *found], key=lambda claim: claim.start)
 
 
+_NONE = re.compile(r"There (is|are) (no|not) (.+)\.")
+
+
 @lru_cache(maxsize=1 << 15)
 def stated(statement: str) -> Assertion:
     """The claim that a statement makes: the inverse of ``Assertion.statement``.
@@ -51,10 +56,29 @@ def stated(statement: str) -> Assertion:
     >>> stated("The dogs are brown.").question, stated("There is no ring.").present
     ('Are the dogs brown?', False)
     """
+    if denial := _NONE.fullmatch(statement):
+        be, none, rest = denial.groups()
+        return replace(
+            stated(f"There {be} {with_article(rest) if none == 'no' and be == 'is' else rest}."), present=False
+        )
     found = read(statement)
     if not found:
         raise ValueError(f"{statement!r} is no statement of a claim")
-    return next((claim for claim in found if claim.statement == statement), found[-1])
+    if same := next((claim for claim in found if claim.statement == statement), None):
+        return same
+    if statement.startswith("There is a") and (claim := _there(statement, found)):
+        return claim
+    return found[-1]
+
+
+def _there(statement: str, found: list[Assertion]) -> Assertion | None:
+    """There is a ring at the left: one of perhaps several. There is a small red ring: a thing that is as described."""
+    rest = statement.removeprefix("There is ").removesuffix(".")
+    if found[-1].kind == "position":
+        return replace(found[-1], clause=Clause("there", rest, tail=" of the image"))
+    if found[0].kind == "object" and found[0].text == rest:
+        return replace(found[0], subject=rest.split(" ", 1)[1], clause=there_is(rest.split(" ", 1)[1]))
+    return None
 
 
 def _is_sound(claim: Assertion) -> bool:

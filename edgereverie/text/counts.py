@@ -47,7 +47,7 @@ def counted(text: str, words: list[Word], phrase: Phrase) -> Assertion | None:
     value = f"at least {numeral(number)}" if least else numeral(number)
     begin = at - 2 if least and words[at - 1].text == "least" else at
     clause = there_are(value, one_of(words, phrase))
-    return assertion(text, words, "count", (begin, at + 1), clause, phrase.subject, [at], value=value)
+    return assertion(text, words, "count", (begin, at + 1), clause, phrase.subject, [at, phrase.last - 1], value=value)
 
 
 def counted_one(text: str, words: list[Word], phrase: Phrase) -> Assertion | None:
@@ -56,7 +56,7 @@ def counted_one(text: str, words: list[Word], phrase: Phrase) -> Assertion | Non
     if words[at].text not in ("one", "1", "single"):
         return None
     clause = there_are("one", one_of(words, phrase))
-    return assertion(text, words, "count", (at, at + 1), clause, phrase.subject, [at], value="one")
+    return assertion(text, words, "count", (at, at + 1), clause, phrase.subject, [at, phrase.last - 1], value="one")
 
 
 def _number(words: list[Word], phrase: Phrase) -> tuple[int, int, bool] | None:

@@ -23,13 +23,13 @@ PATTERNS = words_of("striped spotted checkered plaid floral patterned polka-dot 
 STATES = words_of(
     "empty full half-full open closed wet dry clean dirty fresh ripe raw bare cloudy sunny snowy sandy grassy rocky dusty "
     "rusty messy crowded shiny fluffy furry fuzzy hairy bald blurry lit upright sliced parked seated barefoot shirtless "
-    "asleep awake muddy leafy bushy snow-covered overcast"
+    "asleep awake muddy leafy bushy snow-covered overcast dark bright"
 )
 _SEEN = COLOURS | SIZES | SHAPES | AGES | MATERIALS | PATTERNS | STATES
 # Nouns that are materials: "a metal fence" is made of metal.
 SUBSTANCES = words_of(
     "metal plastic leather paper concrete brick stone ceramic steel wool cotton denim glass cardboard marble porcelain "
-    "wicker wood gold silver"
+    "wicker wood"
 )
 _UNSEEN_PARTICIPLES = words_of(
     "skilled experienced interested advanced detailed talented focused relaxed excited dedicated unexpected limited "

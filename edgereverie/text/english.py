@@ -6,6 +6,9 @@ The lists are of function words, common adjectives and the verbs of picture capt
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+
+_WORDS_KEPT = 1 << 14
 
 
 def words_of(text: str) -> frozenset[str]:
@@ -55,7 +58,7 @@ VERBS_S = words_of(
     "drinks lies lays rests hangs drives carries watches leans jumps sleeps waits talks uses takes gets goes comes "
     "stays keeps has puts pulls pushes throws catches hits kicks swings reaches touches faces follows leads moves "
     "passes crosses covers surrounds fills overlooks enjoys prepares serves cuts cooks reads writes smiles laughs "
-    "poses stares gazes swims surfs skis skates climbs floats grows shines points consists belongs occupies lines "
+    "poses stares gazes swims surfs skis skates climbs floats grows shines points consists belongs occupies "
     "allows helps works remains extends stretches stops"
 )
 VERBS_BASE = words_of(
@@ -113,6 +116,7 @@ _NOUNS_LIKE_ADJECTIVES = words_of(
 )
 
 
+@lru_cache(maxsize=_WORDS_KEPT)
 def is_adjective(word: str) -> bool:
     """Whether the word describes a noun that follows: listed, or of a form that few nouns have."""
     if word in _ADJECTIVES or word == "orange":
@@ -124,6 +128,7 @@ def is_noun_too(word: str) -> bool:
     return word in _NOUNS_TOO
 
 
+@lru_cache(maxsize=_WORDS_KEPT)
 def is_verbal(word: str) -> bool:
     """A participle: before a noun it describes it (a parked car), after one it begins something else (a car parked)."""
     if word.endswith("ing"):
@@ -131,6 +136,7 @@ def is_verbal(word: str) -> bool:
     return word in PARTICIPLES or (word.endswith("ed") and len(word) > 3 and word not in _NOUNS_IN_ED)
 
 
+@lru_cache(maxsize=_WORDS_KEPT)
 def is_adverb(word: str) -> bool:
     return word.endswith("ly") and word not in _NOUNS_IN_LY and word not in _ADJECTIVES
 
@@ -161,6 +167,7 @@ PLURAL_ONLY = words_of(
 )
 
 
+@lru_cache(maxsize=_WORDS_KEPT)
 def is_plural(word: str) -> bool:
     """Whether the noun's form is plural.
 
@@ -172,6 +179,7 @@ def is_plural(word: str) -> bool:
     return len(word) > 2 and word.endswith("s") and not word.endswith(("ss", "us", "is")) and word not in _NO_PLURAL
 
 
+@lru_cache(maxsize=_WORDS_KEPT)
 def singular(word: str) -> str:
     """The dictionary form of a noun; one that is singular already, or has no singular, stays as it is.
 

@@ -71,7 +71,7 @@ class Sentence(NamedTuple):
 ABSTRACT = words_of(
     "image picture photo photograph scene view background foreground left right top bottom centre center middle side "
     "corner edge place position location area spot part section end front back rear distance direction way thing "
-    "object item shape figure element kind type sort variety number amount lot total rest couple pair set group bunch "
+    "object item shape figure element kind type sort variety number amount lot total rest pair set point group bunch "
     "row line series array collection stack pile range piece slice bit addition fact detail moment time day "
     "atmosphere sense feeling mood focus attention subject presence absence lack action activity event setting "
     "surroundings environment context reason answer question motion style color colour size height width length angle "
@@ -183,7 +183,7 @@ def _phrases(text: str, words: list[Word]) -> list[Phrase]:
             # A noun phrase cannot follow another without a word between: this begins with a verb (wearing hats, chases).
             before, at = None, phrase.first + 1
             continue
-        if bare and _is_done(words, phrase.first):
+        if bare and (found or words[phrase.first - 1].text in _BE) and _is_done(words, phrase.first):
             before, at = None, phrase.first + 1
             continue
         if bare and not (is_plural(head) or bare_list or _may_be_bare(words, phrase, before)):
@@ -197,7 +197,8 @@ def _is_done(words: list[Word], at: int) -> bool:
     """Whether the word at ``at`` is what somebody is doing: people are riding bicycles."""
     if at < 2 or not words[at].text.endswith("ing") or not is_verbal(words[at].text):
         return False
-    return words[at - 1].text in _BE and words[at - 2].text != "there"
+    before = words[at - 1].text
+    return before in (",", "and", "while") or (before in _BE and words[at - 2].text != "there")
 
 
 def _judged(text: str, words: list[Word], phrase: Phrase, before: Phrase | None) -> Phrase:

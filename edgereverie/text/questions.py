@@ -1,4 +1,4 @@
-"""Whether a question leaves the answer open, or asks for one of a few: yes or no, or a choice that it lists."""
+"""What kind of answer a question wants: one of a few that it lists, a description, or something between."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ _OPTIONS = re.compile(r"(?:^|\n)\s*\(?[A-D1-4][).:]\s*\S")
 _INLINE = re.compile(r"(?:\([A-D]\)|\b[A-D][).])\s+\S")
 _LETTER = re.compile(
     r"\b(?:option|choice)(?:['’]s)?\s+letter\b|\bletter of the (?:\w+ )?(?:option|choice)", re.IGNORECASE
+)
+_DESCRIBE = re.compile(
+    r"(?:(?:can|could|would|will) you\s+)?(?:please\s+|now\s+)*(?:describe|caption|list|name|depict|summari[sz]e|narrate|"
+    r"tell (?:me|us) (?:about|what)|(?:give|write|provide) .*\b(?:description|caption|account|summary)|"
+    r"what (?:can|do) you (?:see|notice|observe)|what does (?:the|this) \w+ (?:show|depict|contain)|"
+    r"what (?:is|are|'s|objects are|things are) (?:all )?(?:in|on|shown in|visible in|happening in|going on in) (?:the|this) "
+    r"(?:image|picture|photo\w*|scene)|which \w+ are in (?:the|this) (?:image|picture|photo\w*|scene))\b",
+    re.IGNORECASE,
+)
+_PLACED = re.compile(
+    r"\b(?:at|to|on|near|beside|above|below|left|right|top|bottom|corner|behind|under)\b", re.IGNORECASE
 )
 _SENTENCE = re.compile(r"[^.?!\n]+[.?!]?")
 
@@ -43,3 +54,18 @@ def is_closed(question: str) -> bool:
     if not asked or not _AUXILIARY.match(asked[-1]) or _REQUEST.match(asked[-1]):
         return False
     return re.search(r"\bor\b(?!\s+(?:not|no|more|less)\b)", asked[-1], re.IGNORECASE) is None
+
+
+def is_description(question: str) -> bool:
+    """True where a picture is to be told of as a whole.
+
+    >>> [is_description(text) for text in ("Describe the image.", "What do you see in this picture, and where?")]
+    [True, True]
+    >>> [is_description(text) for text in ("What is in the centre?", "What do you see at the left?", "How many are there?")]
+    [False, False, False]
+    """
+    found = _DESCRIBE.match(question.strip())
+    if found is None:
+        return False
+    asks = found.group().lower().startswith(("what", "which"))
+    return not (asks and _PLACED.search(question[: question.find("?") + 1 or None]))

@@ -19,7 +19,7 @@ from edgereverie.text.statements import Clause, there_is
 
 _BE = words_of("is are was were")
 _BEEN = words_of("be been being")
-_SMALL_WORDS = words_of("also just only all both currently still each each-other")
+_SMALL_WORDS = words_of("also just only all both currently still each visible present alone together")
 _SEEN = words_of("seen found spotted noticed observed")
 _VERBS = VERBS_S | VERBS_BASE
 # What people and animals do, not the things about them: the jacket of a man is not riding a horse.
@@ -30,7 +30,12 @@ _DEEDS = words_of(
 _PLACING = words_of("in on at down along across over through")
 _CLOTHING = words_of("in with wearing")
 _MANNERS = words_of("upright further alone together")
-_AFTER_STATE = words_of("and while in on at near")
+_AFTER_STATE = words_of("and while")
+# What is done without anything that it is done to.
+_RESTING = words_of(
+    "standing sitting sleeping lying walking running flying swimming smiling jumping grazing resting kneeling crouching "
+    "floating dancing laughing seated"
+)
 _PRONOUNS = words_of("it he she they")
 # Whom "he" and "she" may stand for, beside words in -er and -man; nothing else is decided by these words.
 _PEOPLE = words_of(
@@ -176,7 +181,7 @@ def _about(text: str, sentence: Sentence, index: int, owners: list[int | None]) 
     words, phrase = sentence.words, sentence.phrases[index]
     at, owner = phrase.last, owners[index]
     root = index
-    while (above := owners[root]) is not None:
+    while (above := owners[root]) is not None and sentence.phrases[above].thing:
         root = above
     main = sentence.phrases[root]
     following = _word(words, at)
@@ -184,32 +189,43 @@ def _about(text: str, sentence: Sentence, index: int, owners: list[int | None]) 
         at += 2 if following == "," else 1
         following = ""
     chosen = phrase
+    held = owner is not None and sentence.phrases[owner].thing
     if owner is not None and (
         following in _BE or following in VERBS_S or following in ("has", "have", "can", "appear", "seem")
     ):
-        chosen = main  # what hangs on a preposition is no subject
-    elif owner is not None and is_verbal(following):
+        chosen = _grammatical_subject(sentence.phrases, index, owners)
+    elif held and is_verbal(following):
         chosen = _doer(words, sentence.phrases, index, owner, root)
-    elif owner is not None and following == "with":
+    elif held and following == "with":
         return
     if chosen is None or not chosen.claimed:
-        if chosen is None or chosen.subject not in ("color", "colour") or not phrase.claimed:
-            return
-        chosen = phrase
+        return
     spoken_of = thing(words, chosen)
-    yield from _said(text, sentence, spoken_of, at, thing(words, main) if main.claimed else spoken_of)
+    yield from _said(text, sentence, spoken_of, at, thing(words, main) if main.claimed else None)
+
+
+def _grammatical_subject(phrases: list[Phrase], index: int, owners: list[int | None]) -> Phrase:
+    """What hangs on a preposition is no subject; but of the colour of the ring, the ring."""
+    root = index
+    while (above := owners[root]) is not None and phrases[root].thing:
+        if phrases[above].subject in ("color", "colour", "size"):
+            break
+        root = above
+    return phrases[root]
 
 
 def _doer(words: list[Word], phrases: list[Phrase], index: int, owner: int, root: int) -> Phrase | None:
     """Whose doing a participle behind a hanging phrase is; None where two could be meant."""
     phrase = phrases[index]
     tie = words[phrase.first - 1].text
+    if tie == "with":
+        return phrase
     if words[phrase.last].text in _DEEDS:
         return phrases[root] if tie in _PLACING | _CLOTHING and owner == root else None
-    return None if tie in _CLOTHING else phrase
+    return None if tie == "in" and words[phrase.last].text.endswith("ing") else phrase
 
 
-def _said(text: str, sentence: Sentence, spoken_of: Thing, at: int, main: Thing) -> Iterator[Assertion]:
+def _said(text: str, sentence: Sentence, spoken_of: Thing, at: int, main: Thing | None) -> Iterator[Assertion]:
     """What words from ``at`` on say of a thing; after a comma, of the sentence's main one."""
     words = sentence.words
     at, finite, negated = _auxiliaries(words, at)
@@ -225,6 +241,8 @@ def _said(text: str, sentence: Sentence, spoken_of: Thing, at: int, main: Thing)
         if following is None:
             return
         if is_verbal(_word(words, following[0])):
+            if main is None:
+                return
             spoken_of = main
         at, negated = following
 
@@ -238,8 +256,10 @@ def _auxiliaries(words: list[Word], at: int) -> tuple[int, bool, bool]:
             finite = True
         elif word in ("isn't", "aren't", "wasn't", "weren't"):
             finite = negated = True
-        elif word == "not":
+        elif word == "not" or word in ("doesn't", "don't", "didn't"):
             negated = True
+        elif word in ("does", "do", "did") and _word(words, at + 1) == "not":
+            pass
         elif word == "can" and _word(words, at + 1) == "be" and _word(words, at + 2) in _SEEN:
             finite, at = True, at + 2
         elif word in ("appears", "appear", "seems", "seem") and _word(words, at + 1) == "to":
@@ -260,7 +280,7 @@ def _one(text: str, sentence: Sentence, spoken_of: Thing, at: int, finite: bool,
     place = _placed(words, at)
     if place is not None and not place.of:
         return _Said([_position(text, words, spoken_of, place, present=not negated)], place.stop)
-    said = _relation(text, sentence, spoken_of, at, negated)
+    said = _relation(text, sentence, spoken_of, at, negated, finite)
     if said is None and finite:
         said = _attribute(text, sentence, spoken_of, at, negated)
     return said or _state(text, words, spoken_of, at, negated)
@@ -268,7 +288,7 @@ def _one(text: str, sentence: Sentence, spoken_of: Thing, at: int, finite: bool,
 
 def _attribute(text: str, sentence: Sentence, spoken_of: Thing, at: int, negated: bool) -> _Said | None:
     words = sentence.words
-    found = predicate(words, at)
+    found = None if is_verbal(words[at].text) and words[at].text != "made" else predicate(words, at)
     if found is None:
         return None
     end, substance = found
@@ -296,15 +316,48 @@ def _placed(words: list[Word], at: int) -> Place | None:
     return place_at(words, at)
 
 
-def _relation(text: str, sentence: Sentence, spoken_of: Thing, at: int, negated: bool) -> _Said | None:
+def _relation(text: str, sentence: Sentence, spoken_of: Thing, at: int, negated: bool, finite: bool) -> _Said | None:
     words = sentence.words
     other = next((phrase for phrase in sentence.phrases if phrase.first >= at and phrase.thing), None)
+    if other is not None and _word(words, other.last) == "'s":
+        other = next((phrase for phrase in sentence.phrases if phrase.first == other.last and phrase.thing), None)
     if other is None or other.doubted or (other.denied and not negated) or other.first - at > 7:
         return None
     tie = link(words, at, other.first, before_determiner=is_determiner(words, other.first))
     if tie is None or other.subject == spoken_of.subject:
         return None
-    return _Said([related(text, words, spoken_of, tie, other, present=not negated)], other.last)
+    if words[at].text == "with" and (is_verbal(_word(words, other.last)) or _in_depth(place_at(words, other.last))):
+        return None  # with a car driving by, with mountains in the background: nothing that somebody has
+    said = [related(text, words, spoken_of, tie, other, present=not negated)]
+    if negated:
+        return _Said(said, other.last)
+    for another in _more(sentence, other, finite) if tie.verb == "have" or is_verbal(tie.words.split(" ")[0]) else ():
+        said.append(related(text, words, spoken_of, tie, another))
+        other = another
+    return _Said(said, other.last)
+
+
+def _in_depth(place: Place | None) -> bool:
+    return place is not None and place.value in ("background", "foreground", "distance")
+
+
+def _more(sentence: Sentence, first: Phrase, finite: bool) -> list[Phrase]:
+    """What is listed with the second thing of a relation: furnished with a couch, a chair and a table.
+
+    Behind a comma only where the relation is the sentence's own, and never what does something itself.
+    """
+    words, phrases = sentence.words, sentence.phrases
+    at, found = phrases.index(first), [first]
+    for phrase in phrases[at + 1 :]:
+        between = [word.text for word in words[found[-1].last : phrase.first]]
+        following = _word(words, phrase.last)
+        ends = following in ("", ".", ",", "and", ";")
+        if not (between == ["and"] or (finite and between in ([","], [",", "and"]))) or not ends or not phrase.claimed:
+            break
+        found.append(phrase)
+    if finite and len(found) > 1 and _word(words, found[-1].first - 1) != "and":
+        return []  # not the end of a list
+    return found[1:]
 
 
 def _state(text: str, words: list[Word], spoken_of: Thing, at: int, negated: bool) -> _Said | None:
@@ -312,7 +365,7 @@ def _state(text: str, words: list[Word], spoken_of: Thing, at: int, negated: boo
     word, following = words[at].text, _word(words, at + 1)
     if not (is_verbal(word) and is_visual(word)):
         return None
-    if following[:1].isalpha() and following not in _AFTER_STATE:
+    if following[:1].isalpha() and following not in _AFTER_STATE and word not in _RESTING:
         return None
     return _Said([attribute(text, words, spoken_of, (at, at + 1), present=not negated)], at + 1)
 
@@ -331,6 +384,8 @@ def _joined(words: list[Word], at: int, finite: bool, negated: bool) -> tuple[in
         negated = False
     if finite and _word(words, at) in _BE:
         at += 1
+    while is_adverb(_word(words, at)) or _word(words, at) == "also":
+        at += 1
     if at >= len(words):
         return None
     goes_on = place_at(words, at) is not None or is_verbal(words[at].text) or (finite and predicate(words, at))
@@ -342,7 +397,7 @@ def _position(text: str, words: list[Word], spoken_of: Thing, place: Place, *, p
     clause = Clause(f"the {spoken_of.noun}", rest, spoken_of.many, tail=" of the image")
     return assertion(
         text, words, "position", (place.start, place.stop), clause, spoken_of.subject, content(words, place),
-        value=place.value, present=present,
+        value=place.value, present=present, about=spoken_of.where,
     )  # fmt: skip
 
 
@@ -362,7 +417,7 @@ def _one_there(text: str, words: list[Word], spoken_of: Thing, place: Place) -> 
     clause = Clause("there", f"{with_article(spoken_of.one)} {rest}", tail=" of the image")
     return assertion(
         text, words, "position", (place.start, place.stop), clause, spoken_of.subject, content(words, place),
-        value=place.value,
+        value=place.value, about=spoken_of.where,
     )  # fmt: skip
 
 

@@ -22,11 +22,11 @@ from edgereverie.text.statements import Clause, base_form
 
 # Prepositions that tell nothing of two things in a picture, or need a third.
 _NO_RELATION = words_of(
-    "about during for since per past until till between among amongst like into throughout through near-by of from to up "
-    "down out within to round next"
+    "about during for since per past until till between among amongst like into throughout through near-by of from to "
+    "out within round next"
 )
 _HELPERS = words_of("close closer next far front top the left right bottom middle center centre side edge end back corner to of "
-                    "up down out away upright together hand")  # fmt: skip
+                    "up down out away upright together hand either each both")  # fmt: skip
 _PLAIN = PREPOSITIONS - _NO_RELATION
 _CLOSING = PREPOSITIONS - words_of("about during for since per until till between among amongst like")
 _VERBS = VERBS_S | VERBS_BASE
@@ -97,7 +97,7 @@ def related(text: str, words: list[Word], one: Thing, tie: Link, other: Phrase, 
     ] + [other.last - 1]  # fmt: skip
     return assertion(
         text, words, "relation", (tie.start, other.last), clause, one.subject, content,
-        value=value, other=other.subject, present=present,
+        value=value, other=other.subject, present=present, about=one.where,
     )  # fmt: skip
 
 

@@ -141,3 +141,24 @@ def test_an_empty_second_answer_changes_nothing(words: Any, again: str) -> None:
 def test_without_a_picture_nothing_is_asked(words: Any) -> None:
     model = model_of(words, {})
     assert model.answer(None, [Turn("user", "What is it?")], Options(), GUARD).text == FIRST
+
+
+def test_without_room_to_ask_about_it_the_answer_stays(words: Any) -> None:
+    """The context ends somewhere among the questions about the answer, its rationale and the second answer."""
+    model = model_of(words, {FIRST: 0.2, SECOND: 0.8})
+    prompt = len(model.prompt(PICTURE, [Turn("user", "What is it?")])[0])
+    texts = set()
+    for room in range(6, 400, 9):
+        model.engine.context = prompt + room
+        answer = model.answer(PICTURE, [Turn("user", "What is it?")], Options(max_tokens=6), GUARD)
+        texts.add(answer.text)
+        model.sight.close()
+        assert model.engine.live == 0
+    assert texts == {FIRST, SECOND}
+
+
+def test_an_answer_with_a_control_token_in_it_is_not_asked_about(words: Any) -> None:
+    model = model_of(words, {FIRST: 0.2, SECOND: 0.8})
+    request = Request(model, PICTURE, (Turn("user", "What is it?"),))
+    odd = Answer("<|end|> a star")
+    assert GUARD.apply(request, odd) is odd

@@ -20,7 +20,7 @@ _THERE = re.compile(r"\b(there)\s+(is|are)(\s+)", re.IGNORECASE)
 _ARTICLE = re.compile(r"\b(an?)\s+(?=([a-z][\w-]*))", re.IGNORECASE)
 _DANGLING = re.compile(
     r"\b(?:is|are|was|were|be|located|positioned|placed|situated|and|or|with|of|a|an|the|wearing|holding|to|can|seen in|"
-    r"no|both|two|which|that|who|has|have)\s*[,.;!?]*\s*$|,\s*[.!?]|\b(?:and|with|or)\s+(?:and|is|are|with|,)\b|\(\s*\)",
+    r"no|both|two|which|that|who|has|have)\s*[,.;!?]*\s*$|,\s*[.!?]|\b(?:is|are|was|were),|\b(?:and|with|or)\s+(?:and|is|are|with|,)\b|\(\s*\)",
     re.IGNORECASE,
 )
 _FINITE = words_of("is are was were has have can see") | VERBS_S | VERBS_BASE

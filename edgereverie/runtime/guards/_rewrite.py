@@ -47,7 +47,8 @@ def _joined(kept: str, break_: str, sentence: str) -> str:
     """A sentence behind what was kept; where a paragraph ended between them, it still does."""
     if not kept:
         return sentence.lstrip()
-    return kept.rstrip() + (break_ or " ") + sentence.lstrip()
+    sentence = sentence.lstrip()
+    return kept.rstrip() + (break_ or ("" if sentence.startswith((",", ";", ":", ")")) else " ")) + sentence
 
 
 def _break_after(sentence: str) -> str:

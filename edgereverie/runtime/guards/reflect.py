@@ -47,12 +47,14 @@ class Reflect:
     def apply(self, request: Request, answer: Answer) -> Answer:
         if request.image is None or answer.abstained or not answer.text.strip():
             return answer
+        if not _can_be_asked_about(request, answer.text):
+            return answer
         first = judged(request, answer.text)
         if not self._doubted(first):
             return noted(request, answer, "reflection", first.gain)
-        why = self._why_wrong(request, answer.text)
-        again = self._again(request, answer.text, why) if why else ""
-        if not again or again == answer.text.strip():
+        why = self.why_wrong(request, answer.text)
+        again = self.again(request, answer.text, why) if why else ""
+        if not again or again == answer.text.strip() or not _can_be_asked_about(request, again):
             return noted(request, answer, "reflection", first.gain)
         second, draft, reason = judged(request, again), answer.draft or answer.text, f"reflect: {why}"
         if self._doubted(second):
@@ -65,11 +67,12 @@ class Reflect:
     def _doubted(self, found: Verdict) -> bool:
         return found.seen < 0 and found.gain < self.cut
 
-    def _why_wrong(self, request: Request, text: str) -> str:
+    def why_wrong(self, request: Request, text: str) -> str:
+        """The rationale against an answer, as training elicits it."""
         turns = (*request.turns, Turn("assistant", text), Turn("user", EXPLAIN_WRONG.format(answer=text)))
         return _said(request, turns, self.rationale_tokens)
 
-    def _again(self, request: Request, text: str, why: str) -> str:
+    def again(self, request: Request, text: str, why: str) -> str:
         """The second answer, with the first and its rationale before it."""
         turns = (
             *request.turns,
@@ -107,6 +110,15 @@ def judged(request: Request, text: str) -> Verdict:
     return Verdict(leaning(request.image), leaning(None))
 
 
+def _can_be_asked_about(request: Request, text: str) -> bool:
+    """Whether a question about the answer fits the context, and the answer a conversation: control tokens have no place."""
+    model = request.model
+    if any(token in text for token in model.chat.control):
+        return False
+    asked = (*request.turns, Turn("assistant", text), Turn("user", ORDERS[0]))
+    return len(model.prompt(request.image, asked)[0]) <= model.engine.context
+
+
 def grounding(request: Request, text: str) -> float:
     """Nats per token that the picture adds to the answer's likelihood."""
     seen = request.model.score_tokens(request.image, request.turns, text)
@@ -115,10 +127,9 @@ def grounding(request: Request, text: str) -> float:
 
 
 def _said(request: Request, turns: tuple[Turn, ...], most: int) -> str:
-    """The model's plain words, greedy; empty where the context has no room for them."""
+    """The model's plain words, greedy; empty where the context has no room for all that they may be."""
     ids, _ = request.model.prompt(request.image, turns)
-    most = min(most, request.model.engine.context - len(ids))
-    if most < 1:
+    if len(ids) + most > request.model.engine.context:
         return ""
     options = replace(request.options, temperature=0.0, max_tokens=most, grammar="")
     writing = generate(replace(request, turns=turns, options=options))
@@ -126,7 +137,8 @@ def _said(request: Request, turns: tuple[Turn, ...], most: int) -> str:
         try:
             next(writing)
         except StopIteration as end:
-            return end.value.text.strip()
+            text = end.value.text.strip()
+            return "" if any(token in text for token in request.model.chat.control) else text
 
 
 @lru_cache(maxsize=16)

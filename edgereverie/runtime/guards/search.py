@@ -14,7 +14,7 @@ from edgereverie.runtime.voice import ModelVoice
 from edgereverie.search.beams import Beam, View, diverse_beams
 from edgereverie.search.ranks import costs
 from edgereverie.search.sentences import fault_of
-from edgereverie.text.questions import is_closed
+from edgereverie.text.questions import is_description
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Search:
     the picture's gain per token against likelihood, by ranks. sentence_tokens: the longest sentence. The answer ends where
     the likeliest continuation is its end.
 
-    Closed questions are answered plainly. Temperature plays no part: sentences differ because they must.
+    Questions that ask for less are answered plainly. Temperature plays no part: sentences differ because they must.
     """
 
     name: str = "search"
@@ -109,8 +109,8 @@ def _idle(request: Request) -> str:
     """Why the answer is a plain one, or nothing."""
     if request.image is None:
         return "search: there is no picture that could speak for a sentence"
-    if is_closed(request.question):
-        return "search: not used where the question lists its answers"
+    if not is_description(request.question):
+        return "search: the question does not ask for a description"
     return "search: a grammar decides what can be said" if request.options.grammar else ""
 
 
