@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgereverie.cli.choices import Backend, Device, Guard, GuardProfile, guarding, sampled
-from edgereverie.cli.console import complain, console
+from edgereverie.cli.console import complain, console, print_json
 from edgereverie.records import Options
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ def ask(
     if not question:
         raise typer.BadParameter("the question is empty.", param_hint="question")
     guards = guarding(guard, guard_profile, "flag")
+    if html is not None and not html.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{html.parent} is no folder.", param_hint="--html")
     named, passed = pictures(image or [])
     if passed:
         complain(f"passed over, no pictures: {', '.join(passed)}")
@@ -90,7 +91,7 @@ def _each(
                 raise
             complain(f"error: {error}", f"hint: {error.hint}" if error.hint else "")
             if as_json:
-                _print_line({"image": picture.name, "question": question, "error": str(error)})
+                print_json({"image": picture.name, "question": question, "error": str(error)}, line=True)
             continue
         answers.append((picture, answer))
     return answers
@@ -107,7 +108,10 @@ def _one(
         from edgereverie.told.values import json_of
 
         answer = model.answer(picture.picture, turns, options, guards)
-        _print_line({"image": picture.name or None, "question": question, "answer": json_of(answer, why, record=True)})
+        print_json(
+            {"image": picture.name or None, "question": question, "answer": json_of(answer, why, record=True)},
+            line=True,
+        )
         return answer
     from edgereverie.cli.showing import shown
 
@@ -119,10 +123,6 @@ def _one(
         screen.print()
         screen.print(table(answer))
     return answer
-
-
-def _print_line(row: dict[str, object]) -> None:
-    print(json.dumps(row, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def _write_page(path: Path, name: str, question: str, answers: Sequence[tuple[Named, Answer]]) -> None:

@@ -86,7 +86,8 @@ class Shown:
             self._erase()
             self._print_struck()
         else:
-            self._write(f"\n(taken back: {printable(gone.strip())}{f'; {printable(why)}' if why else ''})\n")
+            told = f"{gone.strip()}; {why}" if why else gone.strip()
+            self._write(f"\n(taken back: {printable(told)})\n")
 
     def _print_struck(self) -> None:
         from rich.text import Text

@@ -31,6 +31,8 @@ class Terminal:
                 self._put(character)
         return len(text)
 
+    encoding = "utf-8"
+
     def flush(self) -> None: ...
 
     def isatty(self) -> bool:

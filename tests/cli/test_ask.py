@@ -146,6 +146,7 @@ def test_the_page_holds_the_picture_and_every_explanation(
         (["--stop", ""], 2, "a stop word is empty"),
         (["--grammar", "absent.gbnf"], 2, "absent.gbnf: cannot be read"),
         (["--html", "."], 2, "--html"),
+        (["--html", "no such folder/a.html"], 2, "no such folder is no folder"),
     ],
 )
 def test_what_is_wrong_is_told_before_a_model_loads(
@@ -195,6 +196,22 @@ def test_an_answer_cannot_steer_the_terminal(command: Command, speaker: Any, mon
     monkeypatch.setattr(speaker, "events", lambda *_: iter([Done(Answer(hostile))]))
     out = command("ask", "m", "q").out
     assert not set(out) & set("\x1b\x07\r\u202e") and "x" in out and len(out) == len(hostile) + 1
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_what_a_pipe_cannot_write_is_no_error(speaker: Any, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    from edgereverie.cli.app import main
+    from edgereverie.runtime.request import Done
+
+    text = "Ein Ring \N{EN DASH} 環"
+    monkeypatch.setattr(speaker, "events", lambda *_: iter([Done(Answer(text))]))
+    pipe = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(pipe, encoding="cp1252"))
+    with pytest.raises(SystemExit) as leaving:
+        main(["ask", "m", "q", *words])
+    assert not leaving.value.code
+    told = pipe.getvalue().decode("cp1252").strip()
+    assert (json.loads(told)["answer"]["text"] if words else told) == (text if words else "Ein Ring \N{EN DASH} ?")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a full disk as POSIX has it")
