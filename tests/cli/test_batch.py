@@ -197,7 +197,7 @@ def test_an_empty_file_has_no_questions(command: Command, questions: Any, tmp_pa
     assert "the file has no questions" in command("batch", "m", str(questions()), str(tmp_path / "out.jsonl")).err
 
 
-def started(words: list[str], pause: str = "0.004") -> subprocess.Popen[str]:
+def started(words: list[str], pause: str = "0.02") -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PAUSE": pause}
     return subprocess.Popen(
         [sys.executable, str(SLOW), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -234,7 +234,7 @@ class TestAtATerminal:
     def test_ctrl_c_stops_the_answer_frees_its_streams_and_the_chat_goes_on(
         self, keyboard: Any, picture: Path, tmp_path: Path
     ) -> None:
-        talk = keyboard("chat", "slow", "--guard", "none", "--image", str(picture))
+        talk = keyboard("chat", "slow", "--guard", "none", "--image", str(picture), PAUSE="0.15")
         talk.wait_for("looking at")
         talk.wait_for("> ")
         talk.press("What is there?\r")
@@ -314,7 +314,7 @@ class TestAtATerminal:
         assert talk.close() == 0
 
     def test_ask_streams_and_ctrl_c_ends_it(self, keyboard: Any) -> None:
-        ask = keyboard("ask", "slow", "What?", "--guard", "none")
+        ask = keyboard("ask", "slow", "What?", "--guard", "none", PAUSE="0.15")
         ask.wait_for("There is a red ring")
         ask.press("\x03")
         ask.wait_for("stopped")
