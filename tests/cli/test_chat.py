@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -21,7 +20,6 @@ import pytest
 from edgereverie.cli.chat import _unquoted, complete, stopping
 from edgereverie.cli.prompt import paths, state_folder
 from edgereverie.records import Turn
-from edgereverie.runtime.session import Session
 
 CHECKOUT = Path(__file__).parent.parent.parent
 SLOW = Path(__file__).parent / "_slow_model.py"
@@ -320,20 +318,3 @@ class TestAtATerminal:
         ask.wait_for("stopped")
         ask.wait_for("open streams: 0")
         assert ask.close() == 130
-
-
-def test_a_session_checks_an_unguarded_answer_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("slow_model", SLOW)
-    slow = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(slow)
-    session = Session(slow.model(0.0))
-    assert session.checked() is None
-    list(session.ask("What?"))
-    assert session.answer.claims == ()
-    checked = session.checked()
-    assert {claim.subject for claim in checked.claims} == {"ring", "star", "moon", "heart"}
-    assert session.checked() is checked and session.exchanges[-1].answer is checked
-    assert [turn.role for turn in session.turns] == ["user", "assistant"]
-    session.clear()
-    assert session.checked() is None and [said.question for said in session.transcript] == ["What?"]
-    assert session.turns == ()
