@@ -5,15 +5,17 @@
 Each bundle describes the scenes and answers two questions of existence about each; every claim's truth is known exactly.
 Its evidence is kept as it comes (a stopped run goes on), all else is arithmetic:
 
-AUROC of claim correctness, for what the tokens' probabilities tell, with grounding, with verification, and fused; each is
-fitted on half of the scenes and measured on the other half, both ways round. Intervals are bootstraps over scenes, the same
+AUROC of claim correctness, for the mean log-probability of a claim's tokens as it is, for all that the tokens tell, with
+grounding, with verification, fused, and with the model's own verdict; all but the first are fitted on half of the scenes and
+measured on the other half, both ways round. Intervals are bootstraps over scenes, the same
 draws for all, so differences are paired.
 
 Promises: the fusion is fitted on a third of the scenes; from the rest, 500 times, scenes are drawn to choose a rule on. A
 promise with probability 1 - delta is broken when the rule's risk on all of the rest, which is the population that was drawn
 from, exceeds alpha. A promise on average is tried on one scene that was not drawn, and on all of those.
 
-Bundles named NAME-SEED-PROFILE are told together over their seeds. Results: benchmarks/results/calibration.json.
+Bundles named NAME-SEED-PROFILE are told together over their seeds. Results: benchmarks/results/calibration.json, where
+bundles that were measured before on as many scenes stay.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from statistics import mean, stdev
@@ -32,25 +34,33 @@ import numpy as np
 
 from edgereverie import stages
 from edgereverie.bundle import write_text
-from edgereverie.data.labelled import read_labelled
+from edgereverie.data.labelled import Labelled, read_labelled
+from edgereverie.records import Answer, Turn
 from edgereverie.runtime.calibration import conformal, measures, selective
-from edgereverie.runtime.calibration.learning import Known
+from edgereverie.runtime.calibration.fusing import fitted, hears_negation
+from edgereverie.runtime.calibration.learning import Known, learn
 from edgereverie.runtime.calibration.rules import thresholds_to_walk
 from edgereverie.runtime.calibration.tails import rate_at_least, rate_at_most
-from edgereverie.runtime.fusion import Fusion, fitted, hears_negation
-from edgereverie.stages.calibrating import ask, judge
+from edgereverie.runtime.fusion import Fusion
+from edgereverie.runtime.guards.reflect import judged
+from edgereverie.runtime.model import Model
+from edgereverie.runtime.request import Request
+from edgereverie.stages.calibrating import OPTIONS, ask, judge
 
 SEED, SPLITS, DELTA = 900, 500, 0.1
 ALPHAS = (0.05, 0.1)
 _TOKENS = ("log_prob_mean", "log_prob_min", "margin_min", "polarity", "log_length")
-_GROUNDING = ("grounding", "grounding_min", "grounding_sum")
-_VERIFICATION = ("verification", "asked")
+_GROUNDING = ("grounding", "grounding_min")
+_VERIFICATION = ("verification", "asked", "thing_verification", "thing_asked")
+_FUSION = (*_TOKENS, *_GROUNDING, *_VERIFICATION, "times", "nth")
+RAW, FITTED = "token probability", "token figures, fitted"
+BASES = (RAW, FITTED)
 ARMS = {
-    "token probability": _TOKENS,
+    FITTED: _TOKENS,
     "+ grounding": (*_TOKENS, *_GROUNDING),
     "+ verification": (*_TOKENS, *_VERIFICATION),
-    "fusion": (*_TOKENS, *_GROUNDING, *_VERIFICATION),
-    "fusion + reflection": (*_TOKENS, *_GROUNDING, *_VERIFICATION, "reflection"),
+    "fusion": _FUSION,
+    "fusion + reflection": (*_FUSION, "reflection"),
 }
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
 
@@ -98,8 +108,8 @@ def separation(table: Table) -> dict[str, object]:
             fusion = table.fit(rows, names, negation)
             for i in np.flatnonzero(~rows):
                 scores[arm][i] = fusion.support(table.evidence[i], table.kind[i])
-    raw = np.array([row.get("log_prob_mean", math.nan) for row in table.evidence])
-    told: dict[str, object] = {"negation_heard": heard, "raw_log_prob_mean": measures.auroc(raw, table.true)}
+    scores = {RAW: np.array([row.get("log_prob_mean", 0.0) for row in table.evidence])} | scores
+    told: dict[str, object] = {"negation_heard": heard}
     groups = {"every": np.ones(len(table.true), bool)} | {kind: table.kind == kind for kind in sorted(set(table.kind))}
     for group, rows in groups.items():
         told[group] = _separated({arm: one[rows] for arm, one in scores.items()}, table.true[rows], table.image[rows])
@@ -118,14 +128,13 @@ def _separated(scores: Mapping[str, np.ndarray], true: np.ndarray, image: np.nda
     if not 0 < told["false"] < len(true):
         return told
     draws = measures.resampled_auroc(list(scores.values()), true, image)
-    base = draws[:, list(scores).index("token probability")]
-    start = measures.auroc(scores["token probability"], true)
-    for column, (arm, one) in enumerate(scores.items()):
-        value = measures.auroc(one, true)
-        told[arm] = {
-            "auroc": [value, *measures.interval(draws[:, column])],
-            "gain": [value - start, *measures.interval(draws[:, column] - base)],
+    values = {arm: measures.auroc(one, true) for arm, one in scores.items()}
+    columns = dict(zip(scores, draws.T, strict=True))
+    for arm, value in values.items():
+        gains = {
+            f"over {base}": [value - values[base], *measures.interval(columns[arm] - columns[base])] for base in BASES
         }
+        told[arm] = {"auroc": [value, *measures.interval(columns[arm])], **gains}
     return told
 
 
@@ -264,44 +273,64 @@ def _mean(values: Sequence[float]) -> float | None:
     return mean(values) if values else None
 
 
-def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
+def gather(bundle: Path, out: Path, images: int) -> tuple[list[Known], dict[str, object]]:
+    """The bundle's answers with the truth of their claims, and in figures what was asked."""
     data = out / f"scenes-{SEED}-{images}"
     if not data.is_dir():
         stages.draw_scenes(data, train=0, heldout=images, seed=SEED, companion_share=0.7)
     questions = read_labelled(data, data / "images", images=None, seed=SEED)
     with stages.open_model(str(bundle)) as model:
         answers = ask(model, questions, data / "images", guard="none", journal=out / f"{bundle.name}-{images}.jsonl")
-        backend = model.engine.backend
-        artefact = stages.artefact(model)
+        verdicts = reflections(
+            model, questions, answers, data / "images", out / f"{bundle.name}-{images}-verdicts.json"
+        )
+        backend, artefact = model.engine.backend, stages.artefact(model)
+    answers = {id: with_verdict(answer, verdicts.get(id)) for id, answer in answers.items()}
     known, left_out = judge(questions, answers)
-    seconds = sum(answer.seconds for answer in answers.values())
-    return {
-        "backend": backend,
-        "artefact": artefact,
-        "pictures": images,
-        "left_out": left_out,
-        "seconds": seconds,
-        "separation": separation(Table.of(known)),
-        "promises": promises(known),
-    }
+    told = {"backend": backend, "artefact": artefact, "pictures": images, "questions": len(questions),
+            "left_out": left_out, "seconds": sum(answer.seconds for answer in answers.values())}  # fmt: skip
+    return known, told
+
+
+def reflections(
+    model: Model, questions: Sequence[Labelled], answers: Mapping[str, Answer], root: Path, path: Path
+) -> dict[str, float]:
+    """What the picture adds to the model's own verdict on each of its answers, nats; kept in a file as they come."""
+    found: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+    missing = [one for one in questions if one.id not in found and answers[one.id].claims]
+    for number, one in enumerate(missing, 1):
+        request = Request(model, root / one.image, (Turn("user", one.question),), OPTIONS)
+        found[one.id] = judged(request, answers[one.id].text).gain
+        if number % 300 == 0 or number == len(missing):
+            write_text(path, json.dumps(found))
+    return found
+
+
+def with_verdict(answer: Answer, verdict: float | None) -> Answer:
+    if verdict is None:
+        return answer
+    told = tuple(replace(claim, evidence={**claim.evidence, "reflection": verdict}) for claim in answer.claims)
+    return replace(answer, claims=told)
+
+
+def measure(bundle: Path, out: Path, images: int) -> dict[str, object]:
+    known, told = gather(bundle, out, images)
+    told |= {"separation": separation(Table.of(known)), "promises": promises(known)}
+    learned = learn(known, alpha=0.1, delta=DELTA, seed=0)
+    return told | {"calibration": {"report": learned.report, "rules": [rule.words for rule in learned.rules]}}
 
 
 def table(found: Mapping[str, dict]) -> str:
     """Markdown: AUROC by arm, seeds together."""
-    arms = [arm for arm in ARMS if any(arm in one["separation"]["every"] for one in found.values())]
-    rows = [
-        "| | claims | false | " + " | ".join(arms) + " | fusion - token |",
-        "|---|---|---|" + "---|" * (len(arms) + 1),
-    ]
+    arms = [arm for arm in (RAW, *ARMS) if any(arm in one["separation"]["every"] for one in found.values())]
+    headings = ["", "claims", "false", *arms, *(f"fusion over {base}" for base in BASES)]
+    rows = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
     for title, several in _by_family(found).items():
         every = [one["separation"]["every"] for one in several]
-        cells = [_over_seeds([one[arm]["auroc"] for one in every if arm in one]) for arm in arms]
         counts = [f"{sum(one[name] for one in every):,}" for name in ("claims", "false")]
-        rows.append(
-            f"| {title} | "
-            + " | ".join([*counts, *cells, _over_seeds([one["fusion"]["gain"] for one in every])])
-            + " |"
-        )
+        cells = [_over_seeds([one[arm]["auroc"] for one in every if arm in one]) for arm in arms]
+        gains = [_over_seeds([one["fusion"][f"over {base}"] for one in every]) for base in BASES]
+        rows.append("| " + " | ".join([title, *counts, *cells, *gains]) + " |")
     return "\n".join(rows)
 
 
@@ -339,10 +368,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/calibration"))
     parser.add_argument("--images", type=int, default=600)
     chosen = parser.parse_args()
-    found = {bundle.name: measure(bundle, chosen.out, chosen.images) for bundle in chosen.bundles}
-    told = {"seed": SEED, "splits": SPLITS, "delta": DELTA, "versions": stages.versions(), "bundles": found}
-    RESULTS.parent.mkdir(exist_ok=True)
-    write_text(RESULTS, json.dumps(told, indent=1) + "\n")
+    found: dict[str, dict] = json.loads(RESULTS.read_text())["bundles"] if RESULTS.is_file() else {}
+    found = {name: one for name, one in found.items() if one["pictures"] == chosen.images}
+    for bundle in chosen.bundles:
+        found[bundle.name] = measure(bundle, chosen.out, chosen.images)
+        told = {"seed": SEED, "splits": SPLITS, "delta": DELTA, "versions": stages.versions(), "bundles": found}
+        write_text(RESULTS, json.dumps(told, indent=1) + "\n")
     print(table(found))
     print()
     print(kept(found))

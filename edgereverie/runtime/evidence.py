@@ -32,6 +32,10 @@ def assess(request: Request, answer: Answer, fusion: Fusion, *, ask: bool = True
         asked only where ``fusion.negation`` says that the model understands it. verification: what the picture adds to the
         odds, which cancels a leaning to yes or no: the difference of the first two, and with the denial half of that minus
         the difference of the others.
+    thing_verification, thing_yes_with_image ...: the same of whether the thing is there that the claim is about; of two, the
+        worse.
+    times, nth: how many claims of its kind the answer makes about its thing, and how many of them stand before it: a model
+        that repeats itself says little of what it sees.
     polarity: -1 where the answer says that it is not so. verification and grounding are signed so that positive speaks for
         the claim.
     """
@@ -40,11 +44,17 @@ def assess(request: Request, answer: Answer, fusion: Fusion, *, ask: bool = True
         return tuple(_claim(one, {"polarity": one.polarity}, None) for one in found)
     seen, blind = _passes(request, answer)
     odds = questioned(request, found, negation=fusion.negation) if ask else {}
-    out = []
-    for one in found:
-        evidence = {"polarity": one.polarity, **worded(one, seen, blind), **_answered(one, odds)}
-        out.append(_claim(one, evidence, fusion))
-    return tuple(out)
+    return tuple(_claim(one, evidence_of(found, i, seen, blind, odds), fusion) for i, one in enumerate(found))
+
+
+def evidence_of(
+    found: Sequence[Assertion], index: int, seen: Scored, blind: Scored, odds: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """All figures of the claim found[index]. seen, blind: the answer with the picture and without. odds: by question."""
+    claim, about = found[index], [(one.kind, one.subject) for one in found]
+    times, nth = about.count(about[index]), about[:index].count(about[index])
+    said = {"polarity": claim.polarity, "times": float(times), "nth": float(nth)}
+    return {**said, **worded(claim, seen, blind), **_answered(claim, odds)}
 
 
 def _answered(claim: Assertion, odds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -54,7 +64,11 @@ def _answered(claim: Assertion, odds: Mapping[str, Mapping[str, float]]) -> dict
         return {}
     told = dict(odds[claim.question])
     if claim.present:
-        told["verification"] = min(odds[question]["verification"] for question in _questions(claim))
+        _, *things = _questions(claim)
+        if things:
+            worse = min((odds[thing] for thing in things), key=lambda one: one["verification"])
+            told |= {f"thing_{name}": value for name, value in worse.items()}
+            told["verification"] = min(told["verification"], worse["verification"])
     else:
         told["verification"] *= -1.0
     return told

@@ -1,13 +1,12 @@
 """Evidence to probability: what was measured about a claim becomes one number, and that number a verdict.
 
-Without calibration it is a plain reading of log-odds, fitted to nothing. ``fitted`` learns one for an artefact: features are
-standardised, weighed by a logistic regression and, where claims abound, straightened by an isotonic map.
+Without calibration it is a plain reading of log-odds, fitted to nothing; ``calibration.fusing`` learns one for an artefact.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +14,14 @@ import numpy as np
 
 from edgereverie.errors import BundleError
 from edgereverie.records import ClaimKind, Verdict, as_json
-from edgereverie.runtime.calibration import measures
-from edgereverie.runtime.calibration.scaling import Steps, fit_logistic, isotonic, logistic
+from edgereverie.runtime.calibration.scaling import Steps, logistic
 
 if TYPE_CHECKING:
     from edgereverie.runtime.request import Request
 
 EVERY = "every"  # the group of all kinds of claims
-STRAIGHTENED_FROM = 1000  # claims of a group that an isotonic map takes
-_OWN_FROM, _OWN_EACH = 300, 30  # claims, and of the rarer label, that a kind of claim needs for weights of its own
-_L2 = 1.0
-_TAIL = 0.005  # of a feature's values on either side are pulled in to the rest
-_ASKED = frozenset(("verification", "asked"))  # figures that short questions give
-_CANDIDATES = (
-    "log_prob_mean", "log_prob_min", "margin_min", "grounding", "grounding_min", "verification", "asked", "polarity",
-    "log_length", "reflection", "agreement",
-)  # fmt: skip
+# Figures that short questions give.
+ASKED = frozenset(("verification", "asked", "thing_verification", "thing_asked"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +105,7 @@ class Fusion:
     def support(self, evidence: Mapping[str, float], kind: ClaimKind = "object") -> float:
         """In (0, 1), how strongly the picture speaks for the claim."""
         known, readings = figures(evidence, negation=self.negation), self.readings(kind)
-        alone = readings.words is not None and not known.keys() & _ASKED
+        alone = readings.words is not None and not known.keys() & ASKED
         return (readings.words if alone else readings.full).probability(known)
 
     def verdict(self, support: float) -> Verdict:
@@ -160,19 +151,24 @@ def fusion_of(request: Request) -> Fusion:
 def figures(evidence: Mapping[str, float], *, negation: bool) -> dict[str, float]:
     """The evidence as features: its own figures, signed so that positive speaks for the claim, and those made of them.
 
-    asked: log-odds of yes to the short question with the picture, nothing cancelled. verification: as the evidence has it,
-    but of the one question alone where the negated one is not to be heard. log_length: of the claim's tokens.
+    asked, thing_asked: log-odds of yes to the short questions with the picture, nothing cancelled. verification,
+    thing_verification: as the evidence has them, but without the negated questions where those are not to be heard.
+    log_length: of the claim's tokens.
 
     >>> told = {"polarity": -1.0, "yes_with_image": -3.0, "yes_without": -1.0, "verification": 2.0}
     >>> figures(told, negation=False)
     {'polarity': -1.0, 'verification': 2.0, 'asked': 3.0}
     """
-    found = {name: float(value) for name, value in evidence.items() if name not in _RAW}
+    found = {name: float(value) for name, value in evidence.items() if name.removeprefix("thing_") not in _RAW}
     sign = evidence.get("polarity", 1.0)
-    if "yes_with_image" in evidence:
-        found["asked"] = sign * evidence["yes_with_image"]
-        if "no_with_image" in evidence and not negation and "yes_without" in evidence:
-            found["verification"] = sign * (evidence["yes_with_image"] - evidence["yes_without"])
+    for of in ("", "thing_"):
+        if f"{of}yes_with_image" in evidence:
+            found[f"{of}asked"] = (1.0 if of else sign) * evidence[f"{of}yes_with_image"]
+    if "no_with_image" in evidence and not negation:
+        found["verification"] = sign * seen(evidence, "yes")
+        if "thing_yes_with_image" in evidence:
+            found["thing_verification"] = seen(evidence, "thing_yes")
+            found["verification"] = min(found["verification"], found["thing_verification"])
     if "length" in evidence:
         found["log_length"] = math.log1p(evidence["length"])
     return found
@@ -181,74 +177,9 @@ def figures(evidence: Mapping[str, float], *, negation: bool) -> dict[str, float
 _RAW = ("yes_with_image", "yes_without", "no_with_image", "no_without", "length")
 
 
-def hears_negation(evidence: Sequence[Mapping[str, float]], true: np.ndarray) -> bool:
-    """Whether the negated question helps this model: both questions together tell true claims better than one alone."""
-    both = [i for i, one in enumerate(evidence) if {"yes_without", "no_without"} <= one.keys()]
-    if len(both) < _OWN_FROM:
-        return False
-    sign = np.array([evidence[i].get("polarity", 1.0) for i in both])
-    plain, negated = (
-        sign * np.array([evidence[i][f"{word}_with_image"] - evidence[i][f"{word}_without"] for i in both])
-        for word in ("yes", "no")
-    )
-    labels = np.asarray(true)[both]
-    return measures.auroc(plain - negated, labels) > measures.auroc(plain, labels)
-
-
-def fitted(
-    evidence: Sequence[Mapping[str, float]],
-    kinds: Sequence[str],
-    true: np.ndarray,
-    *,
-    names: Sequence[str] = _CANDIDATES,
-    negation: bool | None = None,
-) -> Fusion:
-    """The fusion learned from claims with known truth. negation: None finds out whether the model hears it.
-
-    Raises ValueError when all claims are true, or none is.
-    """
-    true = np.asarray(true, np.float64)
-    heard = hears_negation(evidence, true) if negation is None else negation
-    rows = [figures(one, negation=heard) for one in evidence]
-    groups = {EVERY: _both(rows, true, names)}
-    for kind in sorted(set(kinds)):
-        mine = np.array([one == kind for one in kinds])
-        few = min(true[mine].sum(), (1 - true[mine]).sum())
-        if len(set(kinds)) > 1 and mine.sum() >= _OWN_FROM and few >= _OWN_EACH:
-            groups[kind] = _both([row for row, own in zip(rows, mine, strict=True) if own], true[mine], names)
-    return Fusion(groups, negation=heard)
-
-
-def _both(rows: Sequence[Mapping[str, float]], true: np.ndarray, names: Sequence[str]) -> Readings:
-    words = [name for name in names if name not in _ASKED]
-    return Readings(_fit(rows, true, names), _fit(rows, true, words) if words and len(words) < len(names) else None)
-
-
-def _fit(rows: Sequence[Mapping[str, float]], true: np.ndarray, names: Sequence[str]) -> Reading:
-    features, columns = [], []
-    for name in names:
-        there = np.array([name in row for row in rows])
-        values = np.array([row.get(name, 0.0) for row in rows])
-        if not there.any():
-            continue
-        low, high = np.quantile(values[there], (_TAIL, 1 - _TAIL))
-        values = np.clip(values, low, high)
-        mean, scale = values[there].mean(), values[there].std()
-        if scale > 1e-9 * (1 + abs(mean)):
-            features.append((name, float(mean), float(scale), float(low), float(high), bool(there.all())))
-            columns.append(np.where(there, (values - mean) / scale, 0.0))
-            if not there.all():
-                columns.append(1.0 - there)
-    weights, bias = fit_logistic(np.column_stack(columns) if columns else np.empty((len(true), 0)), true, _L2)
-    taken = iter(weights.tolist())
-    known = tuple(
-        Feature(name, next(taken), mean, scale, low, high, None if always else next(taken))
-        for name, mean, scale, low, high, always in features
-    )
-    plain = Reading(known, bias, None, len(rows))
-    if len(rows) < STRAIGHTENED_FROM:
-        return plain
-    return Reading(known, bias, isotonic(np.array([plain.logit(row) for row in rows]), true), len(rows))
+def seen(evidence: Mapping[str, float], answer: str) -> float:
+    """What the picture adds to the odds of an answer."""
+    return evidence[f"{answer}_with_image"] - evidence[f"{answer}_without"]
 
 
 def _reading(told: Mapping[str, Any]) -> Reading:

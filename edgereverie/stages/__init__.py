@@ -14,6 +14,7 @@ _WHERE = {
     "TeacherAt": "generating",
     "artefact": "evaluation",
     "batch": "batching",
+    "bench_run": "running",
     "bench_train": "benching",
     "bytes_passing": "_console",
     "calibrate": "calibrating",

@@ -175,10 +175,17 @@ def truth(question: Labelled, answer: Answer, claim: Claim) -> bool | None:
     """Whether the claim is true: by what is known of the picture, or by the right answer of yes and no."""
     from edgereverie.text.asking import says_yes
 
-    if question.known is not None:
+    if question.known is None:
+        said = says_yes(answer.text)
+        return None if said is None or claim.start > 0 else said == question.yes
+    if question.known.source == "scenes":
+        from edgereverie.data.annotations.scenes import scene_of
+        from edgereverie.data.truth import true_of
+
+        return true_of(scene_of(question.known), claim)
+    if claim.kind == "object":
         return _there(claim, question.known)
-    said = says_yes(answer.text)
-    return None if said is None or claim.start > 0 else said == question.yes
+    return _so_many(claim, question.known) if claim.kind == "count" else None
 
 
 def _there(claim: Claim, known: Annotated) -> bool | None:
@@ -189,6 +196,18 @@ def _there(claim: Claim, known: Annotated) -> bool | None:
         return None
     there = any(set(described) <= set(thing.attributes) or thing.name == claim.subject for thing in named)
     return there == (claim.evidence.get("polarity", 1.0) > 0)
+
+
+def _so_many(claim: Claim, known: Annotated) -> bool | None:
+    """Whether there are as many, where every single one was annotated with its box."""
+    from edgereverie.text.claims import stated
+    from edgereverie.text.counts import number_of
+
+    named = [thing for thing in known.things if thing.name == claim.subject]
+    number = number_of(stated(claim.statement).value)
+    if number is None or claim.subject not in known.exhaustive or any(one.several or one.box is None for one in named):
+        return None
+    return (len(named) == number) == (claim.evidence.get("polarity", 1.0) > 0)
 
 
 def summary(calibration: Calibration) -> None:

@@ -21,7 +21,7 @@ from edgereverie.runtime.calibration.learning import Known, learn, split_of
 from edgereverie.runtime.calibration.record import Calibration, fitting, identity, required, store
 from edgereverie.runtime.calibration.rules import Judged, Rule, choose_rules, measure_rule, thresholds_to_walk
 from edgereverie.runtime.fusion import Fusion
-from edgereverie.runtime.guards.verify import ABSTENTION
+from edgereverie.runtime.guards.base import ABSTENTION
 from edgereverie.runtime.request import Request
 from edgereverie.text.claims import claims
 
@@ -57,7 +57,9 @@ def asked(bundle: Bundle, question: str, *rules: Rule, options: Options | None =
 def said(request: Request, text: str, support: Mapping[str, float], guards: tuple[str, ...] = ("flag",)) -> Answer:
     """An answer whose claims have these supports, by subject."""
     found = tuple(
-        Claim(m.text, m.start, m.end, m.subject, support[m.subject], "supported", {"polarity": 1.0})
+        Claim(
+            m.text, m.start, m.end, m.subject, support[m.subject], "supported", {"polarity": 1.0}, m.kind, m.statement
+        )
         for m in claims(request.question, text)
     )
     return Answer(text, claims=found, guards=guards)
@@ -373,16 +375,22 @@ def test_too_few_false_claims_to_learn_from(wrong: float, told: str) -> None:
 
 
 def test_contradicted_spares_true_claims() -> None:
+    """2.5 % of them were struck on the choosing split; 6,000 fresh ones have a deviation of 0.2 points, the threshold 0.3."""
     known = answers_about(2_000, wrong=0.25)
-    fusion = learn(known, alpha=0.1, delta=0.1, seed=0).fusion
+    learned = learn(known, alpha=0.1, delta=0.1, seed=0)
+    fusion = learned.fusion
+    assert fusion.contradicted < fusion.supported
     fresh = answers_about(2_000, wrong=0.25, seed=9)
     hit = [
         (true, fusion.verdict(fusion.support(claim.evidence)) == "contradicted")
         for one in fresh
         for claim, true in zip(one.claims, one.true, strict=True)
     ]
-    assert np.mean([struck for true, struck in hit if true]) < 0.03
-    assert np.mean([struck for true, struck in hit if not true]) > 0.5
+    true_hit, false_hit = (np.mean([struck for true, struck in hit if true is wanted]) for wanted in (True, False))
+    assert abs(true_hit - 0.025) < 0.01
+    assert false_hit > 0.5
+    assert learned.report["contradicted/true"] == pytest.approx(true_hit, abs=0.01)
+    assert learned.report["contradicted/false"] == pytest.approx(false_hit, abs=0.05)
 
 
 def test_the_manifest_shows_its_rules(small_bundle: Bundle, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from edgereverie.errors import BundleError
 from edgereverie.runtime.calibration import measures, scaling
-from edgereverie.runtime.fusion import EVERY, Feature, Fusion, Reading, figures, fitted, fusion_of
+from edgereverie.runtime.calibration.fusing import fitted
+from edgereverie.runtime.fusion import EVERY, Feature, Fusion, Reading, figures, fusion_of
 
 
 def drawn(n: int, seed: int = 0, **without: float) -> tuple[list[dict[str, float]], np.ndarray]:
@@ -188,3 +189,16 @@ def test_penalised_fit_has_no_slope_left_even_where_a_line_separates() -> None:
     assert float(x[:, 0] @ rest) + 0.5 * weight == pytest.approx(0.0, abs=1e-9)
     with pytest.raises(ValueError, match="separated"):
         scaling.fit_logistic(x, y)
+
+
+def test_an_unheard_negation_is_left_out_of_the_thing_s_question_too() -> None:
+    told = {"polarity": 1.0, "verification": 0.5, "yes_with_image": 3.0, "yes_without": 1.0, "no_with_image": 2.0,
+            "no_without": 1.0, "thing_verification": 0.5, "thing_yes_with_image": 2.5, "thing_yes_without": 1.0,
+            "thing_no_with_image": 1.5, "thing_no_without": 1.0}  # fmt: skip
+    # Both questions: (3 - 1 - (2 - 1)) / 2 for the claim, (2.5 - 1 - (1.5 - 1)) / 2 for its thing.
+    heard = figures(told, negation=True)
+    assert (heard["verification"], heard["thing_verification"]) == (0.5, 0.5)
+    # One alone: 3 - 1, and 2.5 - 1 for its thing, than which it is never better.
+    assert figures(told, negation=False) == {
+        "polarity": 1.0, "verification": 1.5, "thing_verification": 1.5, "asked": 3.0, "thing_asked": 2.5,
+    }  # fmt: skip

@@ -14,7 +14,8 @@ from edgereverie.data.card import OWN_WORK
 from edgereverie.data.faults import Faults, shown
 from edgereverie.data.rows import Row
 from edgereverie.data.scenes.draw import SIDE
-from edgereverie.data.scenes.world import COLOURS, SHAPES, SIZES
+from edgereverie.data.scenes.world import COLOURS, SHAPES, SIZES, Scene
+from edgereverie.data.scenes.world import Thing as Drawn
 from edgereverie.data.stream import lines, opened
 from edgereverie.registry import did_you_mean
 
@@ -46,6 +47,15 @@ def read(path: Path) -> Iterator[Annotated]:
                 yield Annotated(image, SIDE, SIDE, drawn, relations=_relations([thing["place"] for thing in things]),
                                 exhaustive=frozenset(SHAPES), source="scenes", licence=OWN_WORK)  # fmt: skip
     faults.check()
+
+
+def scene_of(annotated: Annotated) -> Scene:
+    """The scene that an annotation of this file tells of; background and jitter, which it does not tell, are plain."""
+    things = tuple(
+        Drawn(one.name, *one.attributes, 3 * round(one.box.y / _CELL) + round(one.box.x / _CELL))
+        for one in annotated.things
+    )
+    return Scene(annotated.image, things, (255, 255, 255), ((0.0, 0.0),) * len(things))
 
 
 def _things(row: Row) -> list[dict[str, Any]]:

@@ -9,10 +9,10 @@ from edgereverie.records import Answer, Claim
 from edgereverie.runtime.calibration.record import SILENT, Calibration
 from edgereverie.runtime.calibration.rules import AnswerKind, Rule
 from edgereverie.runtime.guards._rewrite import without
-from edgereverie.runtime.guards.verify import ABSTENTION
+from edgereverie.runtime.guards.base import ABSTENTION
 from edgereverie.runtime.request import Request
 from edgereverie.text.asking import says_yes
-from edgereverie.text.claims import claims
+from edgereverie.text.claims import claims, stated
 
 
 def kind_of(answer: Answer) -> AnswerKind:
@@ -120,11 +120,13 @@ def _kept(request: Request, answer: Answer, calibration: Calibration, rule: Rule
 
 def _standing(request: Request, text: str, kept: Sequence[Claim]) -> tuple[Claim, ...] | None:
     """The kept claims at their places in the new text; None where it claims anything else, so that nothing is promised."""
-    known = {claim.subject: claim for claim in kept}
+    known = {stated(claim.statement).key: claim for claim in kept}
     found = claims(request.question, text)
-    if not found or any(one.subject not in known for one in found):
+    if not found or any(one.key not in known for one in found):
         return None
-    return tuple(replace(known[one.subject], text=one.text, start=one.start, end=one.end) for one in found)
+    return tuple(
+        replace(known[one.key], text=one.text, start=one.start, end=one.end, statement=one.statement) for one in found
+    )
 
 
 def _silent(answer: Answer, why: str) -> Answer:

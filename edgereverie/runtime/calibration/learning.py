@@ -12,6 +12,7 @@ import numpy as np
 from edgereverie.errors import DataError
 from edgereverie.records import Claim
 from edgereverie.runtime.calibration import measures
+from edgereverie.runtime.calibration.fusing import fitted
 from edgereverie.runtime.calibration.rules import (
     AnswerKind,
     Judged,
@@ -20,11 +21,12 @@ from edgereverie.runtime.calibration.rules import (
     measure_rule,
     thresholds_to_walk,
 )
-from edgereverie.runtime.fusion import Fusion, figures, fitted
+from edgereverie.runtime.fusion import Fusion, figures
 
 SPLITS = {"fit": 0.4, "choose": 0.4, "report": 0.2}
 LEAST_EACH = 20  # true and false claims without which no weights are fitted
-_TRUE_DROPPED = 0.02  # share of true claims that the verdict ``contradicted`` may hit
+_TRUE_DROPPED = 0.025  # share of true claims that the verdict ``contradicted`` may hit
+_HIGHEST = 0.75  # support from which on no claim is called contradicted
 _TRUE_NEEDED = 100  # true claims that it takes to say so
 
 
@@ -121,15 +123,18 @@ def _require_both(true: np.ndarray, images: int) -> None:
 
 
 def _verdicts(fusion: Fusion, answers: Sequence[Known]) -> dict[str, float]:
-    """Where verdicts begin: ``contradicted`` as high as it can be while it hits hardly a true claim, and never over 1/2."""
+    """Where verdicts begin: ``contradicted`` as high as it can be while it hits hardly a true claim.
+
+    Where nearly all claims are true, that may be over 1/2: a claim much less likely than others is worth taking back.
+    """
     evidence, kinds, true = _rows(answers)
     support = np.sort(
         [fusion.support(one, kind) for one, kind, fine in zip(evidence, kinds, true, strict=True) if fine]
     )
     if len(support) < _TRUE_NEEDED:
         return {}
-    contradicted = min(0.5, float(support[math.floor(_TRUE_DROPPED * (len(support) + 1)) - 1]))
-    return {"contradicted": contradicted}
+    contradicted = min(_HIGHEST, float(support[math.floor(_TRUE_DROPPED * (len(support) + 1)) - 1]))
+    return {"contradicted": contradicted, "supported": max(fusion.supported, (1 + contradicted) / 2)}
 
 
 def _judged(fusion: Fusion, answers: Sequence[Known], kind: AnswerKind, seed: int) -> list[Judged]:
@@ -156,6 +161,7 @@ def _report(fusion: Fusion, answers: Sequence[Known], alpha: float) -> dict[str,
         return {}
     support = np.array([fusion.support(one, kind) for one, kind in zip(evidence, kinds, strict=True)])
     rows = [figures(one, negation=fusion.negation) for one in evidence]
+    struck = support <= fusion.contradicted
     found = {
         "true_share": float(true.mean()),
         "auroc/fusion": measures.auroc(support, true),
@@ -163,6 +169,8 @@ def _report(fusion: Fusion, answers: Sequence[Known], alpha: float) -> dict[str,
         "brier": measures.brier(support, true),
         "aurc": measures.area_under_risk(support, true),
         f"coverage_at_{alpha:.2f}": measures.coverage_at_risk(support, true, alpha),
+        "contradicted/false": float(struck[true == 0].mean()) if (true == 0).any() else math.nan,
+        "contradicted/true": float(struck[true == 1].mean()) if (true == 1).any() else math.nan,
     }
     for name in sorted({name for row in rows for name in row}):
         there = np.array([name in row for row in rows])

@@ -14,7 +14,7 @@ _AND_AFTER = re.compile(r"(?:\s*,\s*and\s+|\s*,\s*|\s+and\s+)")
 _TAIL = re.compile(
     r"(?:,?\s+)(?:with|next to|near|beside|behind|under|on|above|below|by|and|in|at|of|from)\s+$", re.IGNORECASE
 )
-_DOING = re.compile(r"(?:,?\s+)(?:(?:is|are|was|were)\s+)?(?:(?:also|currently)\s+)?$", re.IGNORECASE)
+_DOING = re.compile(r",?\s+(?:(?:also|currently)\s+)?$", re.IGNORECASE)
 _BEFORE_NUMBER = re.compile(r"(?:at least|exactly|only|a|the)\s+$", re.IGNORECASE)
 _THERE = re.compile(r"\b(there)\s+(is|are)(\s+)", re.IGNORECASE)
 _ARTICLE = re.compile(r"\b(an?)\s+(?=([a-z][\w-]*))", re.IGNORECASE)
