@@ -145,6 +145,9 @@ import edgereverie
 for name in edgereverie.__all__:
     assert getattr(edgereverie, name) is not None, name
 assert "load_recipe" in dir(edgereverie)
+from edgereverie import stages
+for name in stages.__all__:
+    assert getattr(stages, name) is not None, name
 try:
     edgereverie.nothing
 except AttributeError as error:
