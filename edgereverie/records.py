@@ -157,6 +157,9 @@ class Answer:
     guarantee: str = ""
     ended: Literal["stop", "length"] = "stop"
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import pkgutil
 from collections.abc import Iterable
+from functools import cached_property
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any
@@ -47,18 +48,19 @@ class Registry:
         spec = find_spec(self.package)
         folders = list(spec.submodule_search_locations or []) if spec else []
         own = [m.name for m in pkgutil.iter_modules(folders) if not m.name.startswith("_") and m.name != "base"]
-        return sorted({*own, *self._outside()})
+        return sorted({*own, *self._outside})
 
     def get(self, name: str) -> Any:
         """The object of that name. Raises EdgeReverieError with the nearest names when there is none."""
-        outside = self._outside()
-        if name in outside:
-            return outside[name].load()
+        if name in self._outside:
+            return self._outside[name].load()
         if name not in self.names():
             raise EdgeReverieError(f"Unknown {self.kind} {name!r}.", hint=did_you_mean(name, self.names()))
         return getattr(import_module(f"{self.package}.{name}"), self.attribute)
 
+    @cached_property
     def _outside(self) -> dict[str, metadata.EntryPoint]:
+        """Looked up once: it reads a file of every installed package."""
         return {entry.name: entry for entry in metadata.entry_points(group=self.package)}
 
 

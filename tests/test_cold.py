@@ -12,13 +12,6 @@ import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "onnxruntime", "onnx", "llama_cpp", "gguf", "matplotlib")
-VERBS = (
-    [], ["data"], ["data", "get"], ["data", "scenes"], ["data", "check"], ["data", "stats"], ["data", "preview"],
-    ["data", "mix"], ["data", "convert"], ["data", "generate"], ["plan"], ["train"], ["merge"], ["export"], ["ask"],
-    ["chat"], ["eval"], ["bundle"], ["bundle", "check"], ["bundle", "show"], ["bundle", "diff"],
-    ["bundle", "pack"], ["bundle", "unpack"], ["recipes"], ["recipes", "list"],
-    ["recipes", "copy"], ["models"], ["demo"], ["doctor"],
-)  # fmt: skip
 
 
 def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,8 +26,17 @@ def test_importing_and_every_help_load_nothing_heavy() -> None:
     code = f"""
 import contextlib, io, json, sys
 import edgereverie, edgereverie.recipe, edgereverie.bundle, edgereverie.chat, edgereverie.image
-from edgereverie.cli.app import main
-for verb in {VERBS!r}:
+from edgereverie.cli.app import app, main
+
+def verbs(app, before):
+    yield before, True
+    for command in app.registered_commands:
+        yield [*before, command.name or command.callback.__name__.replace("_", "-")], False
+    for group in app.registered_groups:
+        yield from verbs(group.typer_instance, [*before, group.name])
+
+found = list(verbs(app, []))
+for verb, is_group in found:
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         try:
@@ -42,7 +44,9 @@ for verb in {VERBS!r}:
         except SystemExit as leaving:
             assert leaving.code == 0, verb
     assert "Usage: edgereverie " + " ".join(verb) in text.getvalue(), (verb, text.getvalue())
-    assert len(verb) == 0 or verb in (["data"], ["bundle"], ["recipes"]) or "Example: edgereverie" in text.getvalue(), verb
+    assert is_group or "Example: edgereverie " + " ".join(verb) in text.getvalue(), verb
+named = [" ".join(verb) for verb, _ in found]
+assert len(set(named)) == len(named) > 30 and {{"ask", "chat", "batch", "data get", "bundle check"}} <= set(named), named
 print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 """
     done = run_python(code)
@@ -96,6 +100,27 @@ print(len(found))
     assert int(done.stdout) >= 5
 
 
+def test_an_answer_into_a_pipe_loads_nothing_that_it_does_not_need() -> None:
+    code = f"""
+import sys
+sys.argv = ["x"]
+sys.path.insert(0, {str(CHECKOUT / "tests" / "cli")!r})
+import _slow_model as slow
+from edgereverie import stages
+model = slow.model(0.0)
+stages.open_model = lambda *_, **__: model
+try:
+    slow.main(["ask", "slow", "What is there?"])
+except SystemExit as leaving:
+    assert not leaving.code
+print([name for name in {(*HEAVY, "rich", "edgereverie.recipe", "edgereverie.data", "yaml")!r} if name in sys.modules])
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    answer, loaded = done.stdout.splitlines()
+    assert answer.startswith("There is a red ring") and loaded == "[]"
+
+
 def test_help_takes_little_processor_time() -> None:
     """0.17 s were measured on a 2-core machine; the bound has room for slower ones. The best of three counts."""
     resource = pytest.importorskip("resource")
@@ -120,6 +145,9 @@ import edgereverie
 for name in edgereverie.__all__:
     assert getattr(edgereverie, name) is not None, name
 assert "load_recipe" in dir(edgereverie)
+from edgereverie import stages
+for name in stages.__all__:
+    assert getattr(stages, name) is not None, name
 try:
     edgereverie.nothing
 except AttributeError as error:

@@ -14,6 +14,7 @@ import typer
 from edgereverie import __version__
 from edgereverie.cli import (
     ask,
+    batch,
     bench,
     bundle,
     calibrate,
@@ -30,7 +31,7 @@ from edgereverie.cli import (
     train,
     upcycle,
 )
-from edgereverie.cli.console import Stopped, complain
+from edgereverie.cli.console import Stopped, complain, write_what_can_be_written
 from edgereverie.errors import EdgeReverieError
 
 STOPPED = 130  # what shells expect of a command that Ctrl-C ended
@@ -73,6 +74,7 @@ app.command("export")(export.export)
 app.command("calibrate")(calibrate.calibrate)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("batch")(batch.batch)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(recipes.app, name="recipes")
@@ -84,6 +86,7 @@ app.command("doctor")(doctor.doctor)
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and leave: 0 done, 1 an error, 2 a wrong command line, 130 stopped by Ctrl-C."""
+    write_what_can_be_written()
     words = list(sys.argv[1:] if argv is None else argv)
     options = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in options

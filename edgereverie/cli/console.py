@@ -29,8 +29,17 @@ def complain(*lines: str) -> None:
             print(line, file=sys.stderr)
 
 
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+def write_what_can_be_written() -> None:
+    """From now on, question marks stand for characters that the terminal or the pipe has no code for."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def print_json(value: Any, *, line: bool = False) -> None:
+    """The value as JSON, over several lines or on one; escaped where standard output cannot write all characters."""
+    whole = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=None if line else 2, ensure_ascii=not whole, allow_nan=not line), flush=line)
 
 
 def done(path: Path | str, next_step: str = "") -> None:

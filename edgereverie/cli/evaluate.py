@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgereverie.cli.choices import Backend, Guard, benchmarks
+from edgereverie.cli.choices import Backend, benchmarks, guards_named
 from edgereverie.cli.console import done
 
 
@@ -16,7 +16,9 @@ def evaluate(
     bench: Annotated[str, typer.Option(help="Benchmarks, with commas between them.")] = "pope,chair",
     data: Annotated[Path | None, typer.Option(help="The benchmarks' folder. Default: drawn scenes.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many items of each benchmark.")] = None,
-    guard: Guard = "none",
+    guard: Annotated[
+        str, typer.Option(callback=guards_named, metavar="NAMES", help="The guards to answer with.")
+    ] = "none",
     out: Annotated[Path | None, typer.Option(help="Report folder. Default: report.")] = None,
     backend: Backend = "auto",
 ) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgereverie.cli.console import print_json
-from edgereverie.stages._console import duration
 
 if TYPE_CHECKING:
     from edgereverie.recipe import Recipe
@@ -73,6 +72,8 @@ def lines(found: Plan) -> list[str]:
 
 def _table(found: Plan) -> list[str]:
     """Parts by machine in GB, the largest first."""
+    from edgereverie.stages._console import duration
+
     estimates = [verdict.estimate for verdict in found.verdicts]
     names = list(dict.fromkeys(name for one in estimates for name in one.parts))
     names.sort(key=lambda name: -max(one.parts.get(name, 0) for one in estimates))
@@ -104,6 +105,8 @@ def _judged(verdict: Verdict) -> list[str]:
 
 
 def _would(proposed: Estimate) -> str:
+    from edgereverie.stages._console import duration
+
     return f"With these it would take {_gigabytes(proposed.peak)} GB and {duration(proposed.seconds)}"
 
 

@@ -13,6 +13,7 @@ from edgereverie.evaluation.report_charts import BarGroup, bar_chart, line_chart
 from edgereverie.evaluation.report_gallery import gallery
 from edgereverie.evaluation.statistics import ratio
 from edgereverie.records import Score
+from edgereverie.told.markup import POLICY, claims_css
 
 HEADLINE = ("pope/adversarial/accuracy", "chair/chair_i", "chair/recall", "pope/adversarial/yes_ratio")
 CHARTS = (("pope", "accuracy"), ("pope", "yes_ratio"), ("chair", "chair_i"), ("chair", "recall"))
@@ -22,13 +23,12 @@ MEANING = {
     "chair/recall": "of the objects in the picture are named in captions",
     "pope/adversarial/yes_ratio": "of the same questions are answered with yes",
 }
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _MARK = {"better": "✓ better", "worse": "✗ worse", "unclear": "≈ within noise", "": ""}
 
 
 def render(report: Report) -> str:
     """The whole page. Every text from outside is escaped. Raises DataError for a picture that cannot be read."""
-    style = files("edgereverie.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    style = files("edgereverie.evaluation").joinpath("report.css").read_text(encoding="utf-8") + claims_css()
     sections = [
         _section("At a glance", "glance", _charts(report)),
         _section("Scores", "scores", _scores(report)),

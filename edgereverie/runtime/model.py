@@ -19,6 +19,7 @@ from edgereverie.bundle import MANIFEST, Bundle
 from edgereverie.chat import ChatFormat, chat_format, encode
 from edgereverie.errors import BackendError, BundleError
 from edgereverie.records import Answer, ImageSpec, Options, Turn
+from edgereverie.runtime.asking import Asking
 from edgereverie.runtime.calibration.record import Calibration, fitting
 from edgereverie.runtime.choosing import backend_for
 from edgereverie.runtime.engine import Engine, Stream
@@ -38,7 +39,7 @@ _PRIORS_KEPT = 4096
 
 
 @dataclass(slots=True)
-class Model:
+class Model(Asking):
     """One model, loaded. Not for several threads at once.
 
     name: what reports call it. image: the picture's geometry. sight: what it has looked at. allowed: (vocabulary,) bool,

@@ -1,66 +1,58 @@
 """The stages, one function each: the only place where data, tuning, export, runtime and evaluation meet.
 
 Each reads a recipe section or a folder and leaves a folder that the next one accepts; the command line adds nothing but
-parsing and printing.
+parsing and printing. A stage's module is loaded when the stage is first used.
 """
 
-from edgereverie.stages._console import bytes_passing, console
-from edgereverie.stages.adapters import export_adapter
-from edgereverie.stages.backbones import model_folder, models, open_model, upcycle
-from edgereverie.stages.benching import bench_train
-from edgereverie.stages.calibrating import calibrate
-from edgereverie.stages.calibrating import summary as calibration_summary
-from edgereverie.stages.curating import (
-    check_data,
-    convert_data,
-    data_statistics,
-    get_data,
-    is_offline,
-    mix_data,
-    preview_data,
-)
-from edgereverie.stages.data import draw_scenes
-from edgereverie.stages.demonstration import demo
-from edgereverie.stages.evaluation import artefact, evaluate, exhibits, run_benchmarks, versions
-from edgereverie.stages.exporting import export, verdict
-from edgereverie.stages.generating import TeacherAt, generate
-from edgereverie.stages.planning import plan
-from edgereverie.stages.ruling import generate_by_rules
-from edgereverie.stages.running import bench_run
-from edgereverie.stages.tuning import merge, train
+from __future__ import annotations
 
-__all__ = [
-    "TeacherAt",
-    "artefact",
-    "bench_run",
-    "bench_train",
-    "bytes_passing",
-    "calibrate",
-    "calibration_summary",
-    "check_data",
-    "console",
-    "convert_data",
-    "data_statistics",
-    "demo",
-    "draw_scenes",
-    "evaluate",
-    "exhibits",
-    "export",
-    "export_adapter",
-    "generate",
-    "generate_by_rules",
-    "get_data",
-    "is_offline",
-    "merge",
-    "mix_data",
-    "model_folder",
-    "models",
-    "open_model",
-    "plan",
-    "preview_data",
-    "run_benchmarks",
-    "train",
-    "upcycle",
-    "verdict",
-    "versions",
-]
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "Named": "answering",
+    "TeacherAt": "generating",
+    "artefact": "evaluation",
+    "batch": "batching",
+    "bench_run": "running",
+    "bench_train": "benching",
+    "bytes_passing": "_console",
+    "calibrate": "calibrating",
+    "calibration_summary": "calibrating:summary",
+    "check_data": "curating",
+    "console": "_console",
+    "convert_data": "curating",
+    "data_statistics": "curating",
+    "demo": "demonstration",
+    "draw_scenes": "data",
+    "evaluate": "evaluation",
+    "exhibits": "evaluation",
+    "export": "exporting",
+    "export_adapter": "adapters",
+    "generate": "generating",
+    "generate_by_rules": "ruling",
+    "get_data": "curating",
+    "is_offline": "curating",
+    "load": "answering",
+    "merge": "tuning",
+    "mix_data": "curating",
+    "model_folder": "backbones",
+    "models": "backbones",
+    "open_model": "backbones",
+    "pictures": "answering",
+    "plan": "planning",
+    "preview_data": "curating",
+    "run_benchmarks": "evaluation",
+    "train": "tuning",
+    "upcycle": "backbones",
+    "verdict": "exporting",
+    "versions": "evaluation",
+}
+__all__ = [*_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, other_name = _WHERE[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), other_name or name)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from edgereverie.bundle import new_folder, write_text
 from edgereverie.errors import MissingPackage
 from edgereverie.records import as_json
-from edgereverie.stages._console import console
-from edgereverie.stages._probes import probe_batches
 
 if TYPE_CHECKING:
     from edgereverie.backbones.base import ModelFolder
@@ -62,6 +60,9 @@ def upcycle(
 
     layers, experts, top_k, seed: see ``backbones._upcycle.upcycled``. Raises BackboneError when its outputs differ.
     """
+    from edgereverie.stages._console import console
+    from edgereverie.stages._probes import probe_batches
+
     folder = model_folder(model)
     try:
         import torch  # noqa: F401

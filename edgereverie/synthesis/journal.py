@@ -55,7 +55,7 @@ class Journal:
         new = not path.exists()
         self._stream = path.open("ab+", buffering=0)
         try:
-            _lock_file(self._stream, path)
+            lock_file(self._stream, path)
             self._open()
         except BaseException:
             self._stream.close()
@@ -185,7 +185,7 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _lock_file(stream: IO[bytes], path: Path) -> None:
+def lock_file(stream: IO[bytes], path: Path) -> None:
     """The system gives the lock back when the process ends, however it ends."""
     try:
         if os.name == "nt":

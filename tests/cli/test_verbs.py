@@ -144,6 +144,7 @@ def test_bundle_check_and_show(command: Command, small_bundle: Bundle) -> None:
         "parity: 100.0% same top tokens on 4 prompts",
         "tokenization: 436 of 440 strings as the model's own tokenizer",
         "chair/chair_i: n/a, the model 0.250 (0.125 to 0.500)",
+        "calibration: none",
         "licence: base: starter: Apache-2.0",
         "licence: data: d: CC",
         f"{folder}: whole, 6 files agree with the manifest.",

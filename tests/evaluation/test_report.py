@@ -29,12 +29,12 @@ from edgereverie.evaluation.report import (
     write_report,
 )
 from edgereverie.evaluation.report_charts import BarGroup, bar_chart, line_chart
-from edgereverie.evaluation.report_gallery import data_uri, marked
 from edgereverie.evaluation.report_html import render
 from edgereverie.evaluation.run import Run, run_benchmark
 from edgereverie.evaluation.statistics import spread
 from edgereverie.records import Answer, Claim, Score
 from edgereverie.registry import BENCHMARKS
+from edgereverie.told.markup import data_uri, marked_html
 
 HOSTILE = "<script>alert('x')</script>\"'&<img src=https://evil.example/x onerror=a()>"
 VOID = {"meta", "img", "br", "link", "input", "hr", "line", "rect", "path"}
@@ -134,7 +134,7 @@ def test_the_page_is_usable_without_eyes_colours_or_a_mouse(report: Report) -> N
     assert len(page.all("h1")) == 1 and page.all("html")[0]["lang"] == "en"
     claims = [a for a in page.all("span") if (a.get("class") or "").startswith("claim") and "tabindex" in a]
     assert len(claims) == 1
-    assert "contradicted by the picture · support 10 % · grounding \u22120.50" in text
+    assert "contradicted by the picture · support 10 % · grounding -0.50" in text
     assert "prefers-color-scheme: dark" in text and "max-width: 640px" in text
 
 
@@ -197,12 +197,15 @@ def test_overlapping_and_misplaced_claims_are_still_told() -> None:
     def claim(start: int, end: int, text: str) -> Claim:
         return Claim(text, start, end, "star", 0.9, "supported")
 
-    html = marked(Answer("two blue stars", (claim(4, 14, "blue stars"), claim(9, 14, "stars"), claim(50, 60, "lost"))))
+    html = marked_html(
+        Answer("two blue stars", (claim(4, 14, "blue stars"), claim(9, 14, "stars"), claim(50, 60, "lost")))
+    )
     Page(f"<p>{html}</p>")
-    assert html.count('class="claim supported"') == 3
+    assert html.count('class="claim supported"') == 2, "those that overlap are one stretch"
+    assert html.count("supported by the picture") == 3, "and each is explained"
     assert html.startswith('two <span class="claim supported"')
     assert "Also:" in html and ">lost<" in html
-    hostile = marked(Answer(HOSTILE, (Claim("<script>", 0, 8, HOSTILE, 0.9, "supported", {HOSTILE: 1.0}),)))
+    hostile = marked_html(Answer(HOSTILE, (Claim("<script>", 0, 8, HOSTILE, 0.9, "supported", {HOSTILE: 1.0}),)))
     assert [tag for tag, _ in Page(f"<p>{hostile}</p>").elements] == ["p", "span", "span", "span"]
 
 
