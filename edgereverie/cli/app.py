@@ -26,6 +26,7 @@ from edgereverie.cli import (
     models,
     plan,
     recipes,
+    serve,
     train,
     upcycle,
 )
@@ -71,6 +72,7 @@ app.command("upcycle")(upcycle.upcycle)
 app.command("export")(export.export)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("serve")(serve.serve)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(recipes.app, name="recipes")

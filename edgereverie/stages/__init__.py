@@ -24,6 +24,7 @@ from edgereverie.stages.exporting import export, verdict
 from edgereverie.stages.generating import TeacherAt, generate
 from edgereverie.stages.planning import plan
 from edgereverie.stages.ruling import generate_by_rules
+from edgereverie.stages.serving import serve
 from edgereverie.stages.tuning import merge, train
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "plan",
     "preview_data",
     "run_benchmarks",
+    "serve",
     "train",
     "upcycle",
     "verdict",
