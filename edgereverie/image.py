@@ -40,9 +40,7 @@ def open_image(source: Path | bytes, most: int = MAX_PIXELS) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(stream, formats=FORMATS) as opened:
-                width, height = opened.size
-                if width * height > most:
-                    raise TooManyPixels(f"{name}: the image has {width} x {height} pixels", most)
+                require_size(opened, name, most)
                 opened.load()
                 picture = ImageOps.exif_transpose(opened)
                 if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
@@ -66,6 +64,13 @@ def open_image(source: Path | bytes, most: int = MAX_PIXELS) -> Image.Image:
         raise DataError(
             f"{name}: the image is damaged or cut short ({error}).", hint="Copy or download it again."
         ) from None
+
+
+def require_size(picture: Image.Image, name: str, most: int = MAX_PIXELS) -> None:
+    """Raise TooManyPixels for a picture of more than ``most``. name: the file's, for the message."""
+    width, height = picture.size
+    if width * height > most:
+        raise TooManyPixels(f"{name}: the image has {width} x {height} pixels", most)
 
 
 def square(picture: Image.Image, spec: ImageSpec) -> Image.Image:

@@ -148,6 +148,10 @@ class Bundle:
                 )
         if hashes and self.parity.get("passed", True) is None:
             found.append("Its comparison with the model was not finished.")
+        if self.calibration is not None and (told := self.calibration.get("artefact")) != self.fingerprint():
+            found.append(
+                f"Its calibration is for artefact {str(told)[:12]}, this is {self.fingerprint()[:12]}: calibrate it anew."
+            )
         found += _layout.faults(self)
         return found + (_layout.strangers(self) if hashes and strangers else [])
 

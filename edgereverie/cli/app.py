@@ -16,6 +16,7 @@ from edgereverie.cli import (
     ask,
     bench,
     bundle,
+    calibrate,
     chat,
     data,
     demo,
@@ -70,6 +71,7 @@ app.command("train")(train.train)
 app.command("merge")(merge.merge)
 app.command("upcycle")(upcycle.upcycle)
 app.command("export")(export.export)
+app.command("calibrate")(calibrate.calibrate)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
 app.command("serve")(serve.serve)

@@ -34,7 +34,8 @@ def check(folder: Folder) -> None:
 
     bundle = Bundle.load(folder)
     bundle.check()
-    for name, value in {"parity": _verdict(bundle.parity), **_inspected(bundle.parity), **_licences(bundle)}.items():
+    told = {"parity": _verdict(bundle.parity), **_inspected(bundle.parity), **_promises(bundle), **_licences(bundle)}
+    for name, value in told.items():
         print(f"{name}: {value}")
     if bundle.parity.get("passed") is False:
         raise BundleError(
@@ -68,7 +69,7 @@ def show(folder: Folder, as_json: Annotated[bool, typer.Option("--json", help="P
         "parity": _verdict(bundle.parity),
         **dict(_figures(bundle.parity)),
         **_inspected(bundle.parity),
-        "calibration": "yes" if bundle.calibration else "none",
+        **_promises(bundle),
         **{f"file: {role}": f"{file.path}, {file.bytes / 1e6:,.1f} MB" for role, file in bundle.files.items()},
     }
     _table((key, value) for key, value in facts.items())
@@ -161,6 +162,19 @@ def _scored(told: Mapping[str, Any]) -> str:
     if told["value"] is None:
         return "n/a"
     return f"{told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f})"
+
+
+def _promises(bundle: Bundle) -> dict[str, str]:
+    """What was calibrated, and each rule in its words; nothing is loaded to read it."""
+    if bundle.calibration is None:
+        return {"calibration": "none"}
+    from edgereverie.runtime.calibration.record import SHOWN, Calibration
+
+    read = Calibration.from_json(bundle.calibration)
+    told = {"calibration": f"{read.data}; backend {read.backend}, artefact {read.artefact[:SHOWN]}"}
+    for rule in read.rules:
+        told[f"rule: {rule.name}, {rule.answers}"] = f"{rule.words} (threshold {rule.threshold:.4f}; {_short(rule.measured)})"
+    return told | {f"no rule: {number}": why for number, why in enumerate(read.lacking, 1)}
 
 
 def _licences(bundle: Bundle) -> dict[str, str]:

@@ -12,7 +12,7 @@ from edgereverie.data.fingerprints import near_groups
 from edgereverie.data.looks import Look
 from edgereverie.data.placed import Placed, Record
 from edgereverie.records import Sample
-from edgereverie.text.claims import says_yes
+from edgereverie.text.asking import says_yes
 
 SAME_RECORD, SAME_CONTENT, LIKE_LOOKS = "duplicate record", "pictures of equal content", "near-duplicate pictures"
 CONTRADICTION = "contradicting answers"

@@ -15,7 +15,8 @@ from edgereverie.data.looks import Progress
 from edgereverie.data.mix import NONE, Counts, counts
 from edgereverie.errors import DataError
 from edgereverie.records import PreferencePair, Sample, Turn
-from edgereverie.text.claims import asked_object, claims, says_yes
+from edgereverie.text.asking import asked_object, says_yes
+from edgereverie.text.claims import claims
 
 QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
 OBJECTS = 25  # the most frequent ones that are told
@@ -160,6 +161,6 @@ def _read(question: str, answer: str, tallies: _Tallies) -> None:
     tallies.yes_no["all questions"][word] += 1
     if asked_object(question) is not None:
         tallies.yes_no["existence"][word] += 1
-    seen = {(claim.subject, claim.present) for claim in claims(question, answer)}
+    seen = {(claim.subject, claim.present) for claim in claims(question, answer) if claim.kind == "object"}
     tallies.claimed.update(subject for subject, present in seen if present)
     tallies.denied.update(subject for subject, present in seen if not present)

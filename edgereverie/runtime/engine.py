@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NoReturn, Protocol
 
 import numpy as np
 
 from edgereverie.errors import BackendError, MissingPackage
+from edgereverie.runtime.grammar import Constraint
 
 
 class CacheFull(BackendError):
@@ -58,12 +59,19 @@ class Feed:
 
 
 class Engine(Protocol):
-    """A loaded model. image_token: the id that features replace. context: most tokens a stream may hold."""
+    """A loaded model. image_token: the id that features replace. context: most tokens a stream may hold.
+
+    device: what it computes on, ``cpu`` or ``cuda``. grammar: whether ``constraint`` knows grammars. branching: whether
+    ``feed_many`` computes several forks of one beginning together without a copy of it; else they are quicker one by one.
+    """
 
     backend: str
+    device: str
     vocabulary: int
     context: int
     image_token: int
+    grammar: bool
+    branching: bool
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """(3, side, side) float32, prepared by image.prepare -> (image tokens, width) float32 features."""
@@ -78,6 +86,12 @@ class Engine(Protocol):
         returns for each, in their order; computed together, which reads the weights once instead of once a stream.
 
         When it raises, no stream has changed.
+        """
+        ...
+
+    def constraint(self, grammar: str) -> Constraint:
+        """One answer's grammar: ``json``, or GBNF. Raises BackendError for one that cannot be read, and where ``grammar``
+        is False; see ``no_grammar``.
         """
         ...
 
@@ -138,8 +152,26 @@ def check_feed(engine: Engine, length: int, ids: Sequence[int], features: np.nda
     return array
 
 
-def feed_in_turn(feeds: Sequence[Feed]) -> list[np.ndarray]:
+def check_feeds(engine: Engine, feeds: Sequence[Feed]) -> list[np.ndarray]:
+    """``check_feed`` for each; and each stream is open, this engine's own, and there once. Raises BackendError."""
+    if len({id(feed.stream) for feed in feeds}) < len(feeds):
+        raise BackendError("One stream was given twice.", hint="Feed each stream once; fork it for two continuations.")
+    if any(getattr(feed.stream, "engine", None) is not engine for feed in feeds):
+        raise BackendError("A stream belongs to another model.", hint="Feed it through the model that opened it.")
+    return [check_feed(engine, feed.stream.length, feed.ids, None) for feed in feeds]
+
+
+def no_grammar(engine: Engine) -> NoReturn:
+    """``Engine.constraint`` of an engine that knows none."""
+    raise BackendError(
+        f"The backend {engine.backend!r} knows no grammars.",
+        hint="llamacpp does: export the model as a GGUF bundle, or leave the grammar out.",
+    )
+
+
+def feed_in_turn(engine: Engine, feeds: Sequence[Feed]) -> list[np.ndarray]:
     """``Engine.feed_many`` for an engine that computes one stream at a time."""
+    check_feeds(engine, feeds)
     lengths = [feed.stream.length for feed in feeds]
     out: list[np.ndarray] = []
     try:

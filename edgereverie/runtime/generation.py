@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from edgereverie.records import Answer, Token
 from edgereverie.runtime.detokenise import Detokenizer, StopWords
 from edgereverie.runtime.engine import Stream
 from edgereverie.runtime.request import Piece, Request
-from edgereverie.runtime.sampling import choose
+from edgereverie.runtime.sampling import check_options, choose
 
 if TYPE_CHECKING:
     from edgereverie.runtime.model import Model
@@ -46,8 +46,14 @@ class Plain:
 
 
 def require_room(request: Request) -> int:
-    """How many tokens the prompt has. Raises BackendError when prompt and longest answer do not fit the context."""
+    """How many tokens the prompt has. Raises BackendError for a request that cannot be answered: options or turns that mean
+    nothing, several pictures, a grammar that the backend does not know, prompt and longest answer that overflow the context.
+    """
     model = request.model
+    check_options(request.options)
+    _check_question(request)
+    if request.options.grammar:
+        model.engine.constraint(request.options.grammar).close()
     ids, _ = model.prompt(request.image, request.turns)
     if len(ids) + request.options.max_tokens > model.engine.context:
         raise BackendError(
@@ -56,6 +62,23 @@ def require_room(request: Request) -> int:
             hint="Ask for fewer tokens, or start a new conversation.",
         )
     return len(ids)
+
+
+def _check_question(request: Request) -> None:
+    if isinstance(request.image, Sequence):
+        raise BackendError(
+            f"{len(request.image)} pictures were given; a model looks at one.",
+            hint="Ask about each of them, or lay them side by side in one picture.",
+        )
+    if not request.turns:
+        raise BackendError("Nothing is asked: the conversation is empty.", hint="End it with a question.")
+    if request.turns[-1].role != "user":
+        raise BackendError(
+            f"The conversation ends with the {request.turns[-1].role}'s turn.",
+            hint="End it with the user's question; the model speaks next.",
+        )
+    if not request.question.strip():
+        raise BackendError("The question is empty.", hint='Ask something, for instance "Describe the image."')
 
 
 def generate(request: Request, steps: Steps | None = None) -> Generator[Piece, None, Answer]:
@@ -68,13 +91,14 @@ def generate(request: Request, steps: Steps | None = None) -> Generator[Piece, N
     model, options = request.model, request.options
     prompt_tokens = require_room(request)
     rng, stops = np.random.default_rng(options.seed), stop_ids(model.tokenizer, model.chat)
+    grammar = model.engine.constraint(options.grammar) if options.grammar else None
     text, words = Detokenizer(model.tokenizer, model.chat.lead, model.chat.bare), StopWords(options.stop)
     record: list[Token] = []
     said, ended = "", "length"
     steps = steps or Plain(model, *model.begin(request.image, request.turns))
     try:
         for step in range(options.max_tokens):
-            token, measured = choose(steps.logits, model.allowed, options, record, rng)
+            token, measured = choose(steps.logits, model.allowed, options, record, rng, grammar)
             if token in stops:
                 ended = "stop"
                 break
@@ -87,9 +111,13 @@ def generate(request: Request, steps: Steps | None = None) -> Generator[Piece, N
                 ended = "stop"
                 break
             if step + 1 < options.max_tokens:
+                if grammar:
+                    grammar.accept(token)
                 steps.step(token)
     finally:
         steps.close()
+        if grammar:
+            grammar.close()
     if not words.found and (rest := words.add(text.finish()) + ("" if words.found else words.finish())):
         said += rest
         yield Piece(rest)

@@ -10,6 +10,7 @@ from itertools import takewhile
 from edgereverie.errors import BackendError
 from edgereverie.records import Answer
 from edgereverie.registry import GUARDS
+from edgereverie.runtime.calibration.applying import apply_rules
 from edgereverie.runtime.generation import generate
 from edgereverie.runtime.guards.base import AnswerGuard, DecodingGuard, Guard
 from edgereverie.runtime.request import Done, Event, Piece, Request, Retraction
@@ -45,13 +46,13 @@ def guarded(request: Request, guards: Guarding) -> Iterator[Event]:
 def _events(request: Request, decoding: DecodingGuard | None, looking: Sequence[AnswerGuard]) -> Iterator[Event]:
     started = time.perf_counter()
     answer = yield from (decoding.generate(request) if decoding else generate(request))
-    shown = answer.text
+    shown, names = answer.text, () if decoding is None else (decoding.name,)
     for guard in looking:
-        answer = guard.apply(request, answer)
+        answer = guard.apply(request, replace(answer, guards=names))
         yield from _shown_anew(shown, answer)
-        shown = answer.text
-    names = tuple(guard.name for guard in (decoding, *looking) if guard is not None)
-    yield Done(replace(answer, guards=names, seconds=time.perf_counter() - started))
+        shown, names = answer.text, (*names, guard.name)
+    answer = apply_rules(request, replace(answer, guards=names), act=False)
+    yield Done(replace(answer, seconds=time.perf_counter() - started))
 
 
 def _shown_anew(shown: str, answer: Answer) -> Iterator[Event]:

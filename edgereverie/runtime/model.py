@@ -20,13 +20,15 @@ from edgereverie.chat import ChatFormat, chat_format, encode
 from edgereverie.errors import BackendError, BundleError
 from edgereverie.records import Answer, ImageSpec, Options, Turn
 from edgereverie.registry import BACKENDS
+from edgereverie.runtime.calibration.record import Calibration, fitting
 from edgereverie.runtime.engine import Backend, Engine, Stream
 from edgereverie.runtime.generation import require_room
 from edgereverie.runtime.guarding import Guarding, guarded
 from edgereverie.runtime.request import Done, Event, Piece, Request
 from edgereverie.runtime.sampling import log_softmax, log_sum_exp
-from edgereverie.runtime.scoring import Scored, continuation, spellings
+from edgereverie.runtime.scoring import Scored, score_text, spellings
 from edgereverie.runtime.sight import Picture, Sight
+from edgereverie.runtime.together import first_logits_many
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,7 +42,7 @@ class Model:
     """One model, loaded. Not for several threads at once.
 
     name: what reports call it. image: the picture's geometry. sight: what it has looked at. allowed: (vocabulary,) bool,
-    tokens that may be generated.
+    tokens that may be generated. calibration: the bundle's, where it is for this artefact, backend and prompt.
     """
 
     engine: Engine
@@ -50,6 +52,7 @@ class Model:
     name: str
     bundle: Bundle | None = None
     folder: Path | None = None  # a model folder, where no bundle was loaded
+    calibration: Calibration | None = field(init=False, default=None)
     sight: Sight = field(init=False, repr=False)
     allowed: np.ndarray = field(init=False, repr=False)
     _priors: OrderedDict[tuple[int, ...], float] = field(default_factory=OrderedDict, repr=False)
@@ -69,6 +72,7 @@ class Model:
         self.allowed = np.arange(self.engine.vocabulary) < known
         self.allowed[self.engine.image_token] = False
         self._yes, self._no = spellings(self.tokenizer, "yes"), spellings(self.tokenizer, "no")
+        self.calibration = fitting(self)
 
     @classmethod
     def load(cls, path: Path, backend: str = "auto", precise: bool = False) -> Model:
@@ -132,10 +136,10 @@ class Model:
     def begin(self, image: Picture, turns: Sequence[Turn]) -> tuple[Stream, np.ndarray]:
         """A stream that holds the prompt, for the caller to close, and the logits of the answer's first token."""
         ids, cut = self.prompt(image, turns)
-        stream, logits = self._run(image, ids, cut, every=False)
+        stream, logits = self.run(image, ids, cut)
         return stream, logits[-1]
 
-    def _run(self, image: Picture, ids: Sequence[int], cut: int, *, every: bool) -> tuple[Stream, np.ndarray]:
+    def run(self, image: Picture, ids: Sequence[int], cut: int, *, every: bool = False) -> tuple[Stream, np.ndarray]:
         """A stream that holds ``ids``, and the logits after the last or after each of ids[cut:]. The caller closes it."""
         if len(ids) > self.engine.context:
             raise BackendError(
@@ -189,12 +193,7 @@ class Model:
 
     def score_tokens(self, image: Picture, turns: Sequence[Turn], text: str) -> Scored:
         """The same token by token, from one feed."""
-        ids, cut = self.prompt(image, turns)
-        tokens, spans = continuation(self, turns, text, image=image is not None)
-        stream, logits = self._run(image, ids + tokens[:-1], cut, every=True)
-        stream.close()
-        rows = log_softmax(logits[len(ids) - 1 - cut :])
-        return Scored(rows[np.arange(len(tokens)), tokens], spans)
+        return score_text(self, image, turns, text)
 
     def first_logits(self, image: Picture, turns: Sequence[Turn]) -> np.ndarray:
         """Logits of the answer's first token, (vocabulary,) float32."""
@@ -202,21 +201,33 @@ class Model:
         stream.close()
         return logits
 
+    def first_logits_many(self, image: Picture, questions: Sequence[Sequence[Turn]]) -> list[np.ndarray]:
+        """The same for each question in a conversation of its own, computed together where the engine can."""
+        return first_logits_many(self, image, questions)
+
     def yes_over_no(self, image: Picture, turns: Sequence[Turn]) -> float:
         """How much likelier the answer begins with yes than with no, in nats: all one-token spellings of each, summed.
 
         Without a picture the value depends on the words alone and is remembered.
         """
-        key = tuple(self.prompt(image, turns)[0])
-        if image is None and key in self._priors:
-            return self._priors[key]
-        log_probs = log_softmax(self.first_logits(image, turns))
-        value = log_sum_exp(log_probs[self._yes]) - log_sum_exp(log_probs[self._no])
-        if image is None:
-            self._priors[key] = value
-            if len(self._priors) > _PRIORS_KEPT:
-                self._priors.popitem(last=False)
-        return value
+        return self.yes_over_no_many(image, [turns])[0]
+
+    def yes_over_no_many(self, image: Picture, questions: Sequence[Sequence[Turn]]) -> list[float]:
+        """``yes_over_no`` of each question, computed together where the engine can."""
+        if image is not None:
+            return [self._leaning(logits) for logits in self.first_logits_many(image, questions)]
+        keys = [tuple(self.prompt(None, turns)[0]) for turns in questions]
+        new = {key: turns for key, turns in zip(keys, questions, strict=True) if key not in self._priors}
+        found = {key: self._priors[key] for key in keys if key in self._priors}
+        for key, logits in zip(new, self.first_logits_many(None, list(new.values())), strict=True):
+            found[key] = self._priors[key] = self._leaning(logits)
+        while len(self._priors) > _PRIORS_KEPT:
+            self._priors.popitem(last=False)
+        return [found[key] for key in keys]
+
+    def _leaning(self, logits: np.ndarray) -> float:
+        log_probs = log_softmax(logits)
+        return log_sum_exp(log_probs[self._yes]) - log_sum_exp(log_probs[self._no])
 
 
 @lru_cache(maxsize=64)

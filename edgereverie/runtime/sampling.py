@@ -1,13 +1,23 @@
-"""From logits to a token and its log-probability."""
+"""From logits to a token and its log-probability.
+
+How a token is drawn, in transformers' order: what may not come is left out, then repetition penalty, temperature, top-k,
+top-p, min-p, each on what the one before it left; then one draw. (llama.cpp divides by the temperature last.) At temperature
+0 the likeliest token comes, and of these only the first two apply.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from edgereverie.errors import BackendError
 from edgereverie.records import Options, Token
+from edgereverie.runtime.grammar import Constraint
+
+_FLOOR = -87.0  # e to this is still a normal number in 32 bit, and 0 beside any probability that is told
+_NEVER = 745.0  # e to minus this is 0 in 64 bit
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -16,14 +26,10 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     >>> np.exp(log_softmax(np.log(np.array([1.0, 3.0])))).round(6).tolist()
     [0.25, 0.75]
     """
-    if np.isnan(logits).any():
-        raise BackendError(
-            "The model computed logits that are not numbers (NaN).",
-            hint="The weights are damaged, or they overflow in half precision: check the bundle's hashes, or "
-            "export it in fp32.",
-        )
     wide = logits.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
+    top = wide.max(axis=-1, keepdims=True)
+    _require_numbers(top)
+    wide -= top
     return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
 
 
@@ -37,24 +43,127 @@ def log_sum_exp(values: np.ndarray) -> float:
     return top + float(np.log(np.exp(values.astype(np.float64) - top).sum()))
 
 
+def check_options(options: Options) -> None:
+    """Raise BackendError for a value that means nothing, with the values that do."""
+    limits = {
+        "max_tokens": (options.max_tokens >= 1, "at least 1"),
+        "temperature": (0 <= options.temperature < math.inf, "0 for the likeliest token, or more"),
+        "seed": (options.seed >= 0, "0 or more"),
+        "top_k": (options.top_k >= 0, "0 for all tokens, or how many to keep"),
+        "top_p": (0 < options.top_p <= 1, "more than 0 and at most 1, which keeps all tokens"),
+        "min_p": (0 <= options.min_p <= 1, "0, which keeps all tokens, to 1"),
+        "repetition_penalty": (0 < options.repetition_penalty < math.inf, "more than 0; 1 is none"),
+    }
+    for name, (holds, meant) in limits.items():
+        if not holds:
+            raise BackendError(f"{name} is {getattr(options, name)}.", hint=f"It should be {meant}.")
+    if any(not word for word in options.stop):
+        raise BackendError("A stop word is empty.", hint="Leave it out; an empty word would end every answer.")
+
+
 def choose(
-    logits: np.ndarray, allowed: np.ndarray, options: Options, record: Sequence[Token], rng: np.random.Generator
+    logits: np.ndarray,
+    allowed: np.ndarray,
+    options: Options,
+    record: Sequence[Token],
+    rng: np.random.Generator,
+    constraint: Constraint | None = None,
 ) -> tuple[int, tuple[float, float, float, int]]:
     """The next token, and what a ``Token`` says of it: log-probability, margin, entropy and rank.
 
-    logits, allowed (bool): (vocabulary,). record: the answer's tokens so far. Measured under the model's own distribution
-    (temperature 1, nothing forbidden). temperature 0 takes the likeliest, the lowest id among equals.
+    logits, allowed (bool): (vocabulary,). record: the answer's tokens so far. constraint: what else forbids tokens. Measured
+    under the model's own distribution (temperature 1, nothing forbidden). Of equally likely ones the lowest id comes.
     """
-    log_probs = log_softmax(logits)
-    masked = np.where(allowed, log_probs, -np.inf)
-    if options.temperature <= 0:
-        token = int(masked.argmax())
+    best = int(logits.argmax())
+    _require_numbers(logits[best])
+    if options.temperature > 0:
+        token = _drawn(logits, allowed, options, record, rng, constraint)
+    elif options.repetition_penalty == 1 and allowed[best] and (constraint is None or constraint.allow([best])[0]):
+        token = best  # the likeliest of all is the likeliest of those that may come
     else:
-        weights = np.exp((masked - masked.max()) / options.temperature)
-        bounds = np.cumsum(weights)
-        token = int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right"))
-    second, first = np.partition(log_probs, -2)[-2:]
-    likely = log_probs[log_probs > -745.0]  # below, a probability is 0 in float64
-    entropy = float(-(np.exp(likely) * likely).sum())
-    rank = int((log_probs > log_probs[token]).sum())
-    return token, (float(log_probs[token]), float(first - second), entropy, rank)
+        token = int(_remaining(logits, allowed, options, record, constraint).argmax())
+    return token, measured(logits, token, best)
+
+
+def measured(logits: np.ndarray, token: int, best: int) -> tuple[float, float, float, int]:
+    """Log-probability, margin, entropy and rank of ``token``, all finite. best: the likeliest token.
+
+    In the logits' own precision, for it is done at each step: 32 bits hold a log-probability to 1e-6.
+    """
+    top = logits[best]
+    shifted = np.maximum(logits - top, _FLOOR)
+    weights = np.exp(shifted)
+    total = float(weights.sum(dtype=np.float64))
+    entropy = math.log(total) - float(weights @ shifted) / total
+    log_prob = max(float(logits[token]) - float(top), -_NEVER) - math.log(total)
+    shifted[best] = -np.inf
+    second = int(shifted.argmax())
+    margin = min(float(top) - float(logits[second]), _NEVER)
+    rank = 0 if token == best else int(np.count_nonzero(logits > logits[token]))
+    return log_prob, margin, max(entropy, 0.0), rank
+
+
+def kept(logits: np.ndarray, options: Options) -> np.ndarray:
+    """Logits at the temperature, float64, with -inf where top-k, top-p and min-p leave a token out.
+
+    As transformers' TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper and MinPLogitsWarper in this order: ties with
+    the last of the k stay, and the likeliest token always does.
+    """
+    with np.errstate(over="ignore"):  # next to no temperature leaves the likeliest alone
+        scores = (logits.astype(np.float64) - logits.max()) / options.temperature
+    if 0 < options.top_k < len(scores):
+        scores[scores < np.partition(scores, -options.top_k)[-options.top_k]] = -np.inf
+    if options.top_p < 1:
+        order = np.argsort(scores, kind="stable")
+        below = np.cumsum(_probabilities(scores)[order]) <= 1 - options.top_p
+        below[-1] = False
+        scores[order[below]] = -np.inf
+    if options.min_p > 0:
+        scores[scores < scores.max() + math.log(options.min_p)] = -np.inf
+    return scores
+
+
+def _drawn(
+    logits: np.ndarray,
+    allowed: np.ndarray,
+    options: Options,
+    record: Sequence[Token],
+    rng: np.random.Generator,
+    constraint: Constraint | None,
+) -> int:
+    bounds = np.cumsum(_probabilities(kept(_remaining(logits, allowed, options, record, constraint), options)))
+    return int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right"))
+
+
+def _remaining(
+    logits: np.ndarray, allowed: np.ndarray, options: Options, record: Sequence[Token], constraint: Constraint | None
+) -> np.ndarray:
+    """Logits after the repetition penalty (Keskar et al. 2019, as transformers has it), -inf for what may not come."""
+    free = np.flatnonzero(allowed & (logits > -np.inf))
+    if constraint is not None:
+        free = free[constraint.allow(free)]
+    if not len(free):
+        raise BackendError("No token may come next.", hint="The grammar allows nothing that the model can say here.")
+    left = np.full(len(logits), -np.inf, logits.dtype)
+    left[free] = logits[free]
+    if options.repetition_penalty != 1 and record:
+        said = list({token.id for token in record})
+        left[said] = np.where(
+            left[said] < 0, left[said] * options.repetition_penalty, left[said] / options.repetition_penalty
+        )
+    return left
+
+
+def _probabilities(scores: np.ndarray) -> np.ndarray:
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
+
+
+def _require_numbers(top: np.ndarray | float) -> None:
+    """top: the largest of logits, which is not a number when one of them is none."""
+    if np.isnan(top).any():
+        raise BackendError(
+            "The model computed logits that are not numbers (NaN).",
+            hint="The weights are damaged, or they overflow in half precision: check the bundle's hashes, or "
+            "export it in fp32.",
+        )

@@ -15,14 +15,47 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from edgereverie.runtime.model import Model
+    from edgereverie.runtime.sight import Picture
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A text under teacher forcing. log_probs: nats per token. spans: where each token's characters stand in the text."""
+    """A text under teacher forcing. log_probs: nats per token. spans: where each token's characters stand in the text.
+    margins: log-probability of the likeliest token minus that of the second, nats per token.
+    """
 
     log_probs: np.ndarray
     spans: tuple[tuple[int, int], ...]
+    margins: np.ndarray
+
+
+def score_text(model: Model, image: Picture, turns: Sequence[Turn], text: str) -> Scored:
+    """A text as the next answer, in the tokens that training would make of it, from one pass."""
+    ids, spans = continuation(model, turns, text, image=image is not None)
+    return score_ids(model, image, turns, ids, spans)
+
+
+def score_ids(
+    model: Model, image: Picture, turns: Sequence[Turn], ids: Sequence[int], spans: tuple[tuple[int, int], ...]
+) -> Scored:
+    """Tokens as the next answer, from one pass."""
+    prompt, cut = model.prompt(image, turns)
+    stream, logits = model.run(image, [*prompt, *ids[:-1]], cut, every=True)
+    stream.close()
+    rows = logits[len(prompt) - 1 - cut :].astype(np.float64)
+    return Scored(rows[np.arange(len(ids)), ids] - log_sum_exp_of(rows), spans, margins_of(rows))
+
+
+def log_sum_exp_of(rows: np.ndarray) -> np.ndarray:
+    """(n, vocabulary) -> (n,)."""
+    top = rows.max(axis=1)
+    return top + np.log(np.exp(rows - top[:, None]).sum(axis=1))
+
+
+def margins_of(rows: np.ndarray) -> np.ndarray:
+    """(n, vocabulary) logits -> (n,): the largest minus the second."""
+    second, first = np.partition(rows, -2, axis=1)[:, -2:].T
+    return first - second
 
 
 def continuation(

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from edgereverie.errors import BackendError, BundleError
-from edgereverie.image import open_image, prepare
+from edgereverie.image import open_image, prepare, require_size
 from edgereverie.records import ImageSpec
 from edgereverie.runtime.engine import CacheFull, Engine, Stream
 
@@ -110,5 +110,6 @@ def digest_of(image: Path | Image.Image) -> str:
         except OSError:
             open_image(image)  # says in the project's words what is wrong
             raise
+    require_size(image, "the picture")
     picture = image.convert("RGB")
     return hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest()

@@ -36,7 +36,7 @@ _PRONOUNS = words_of(
     "theirs something anything nothing everything someone anyone everyone nobody somebody anybody others none ones "
     "there here who"
 )
-_AUXILIARIES = words_of(
+AUXILIARIES = words_of(
     "is are was were be been being am has have had having do does did done can could will would shall should may "
     "might must cannot isn't aren't wasn't weren't doesn't don't didn't can't couldn't hasn't haven't hadn't won't "
     "wouldn't not 's yes"
@@ -47,7 +47,7 @@ _ADVERBS = words_of(
     "today possibly probably likely slightly further farther closer overhead upward upwards downward downwards "
     "indoors outdoors sideways alone ahead aside altogether somewhat"
 )
-FUNCTION_WORDS = PREPOSITIONS | _CONJUNCTIONS | _PRONOUNS | _AUXILIARIES | _ADVERBS
+FUNCTION_WORDS = PREPOSITIONS | _CONJUNCTIONS | _PRONOUNS | AUXILIARIES | _ADVERBS
 
 VERBS_S = words_of(
     "shows depicts features contains includes displays captures presents portrays illustrates appears seems looks "
@@ -132,7 +132,7 @@ def is_verbal(word: str) -> bool:
 
 
 def is_adverb(word: str) -> bool:
-    return word.endswith("ly") and word not in _NOUNS_IN_LY
+    return word.endswith("ly") and word not in _NOUNS_IN_LY and word not in _ADJECTIVES
 
 
 # fmt: off
@@ -155,7 +155,7 @@ _NO_PLURAL = words_of(
     "dress cross moss bass brass mattress compass cutlass chess class christmas pancreas circus cactus octopus walrus "
     "hippopotamus campus virus platypus surroundings skis"
 )
-_PLURAL_ONLY = words_of(
+PLURAL_ONLY = words_of(
     "scissors pants jeans shorts sunglasses eyeglasses trousers binoculars clothes goggles tongs pajamas pyjamas "
     "leggings skis"
 )
@@ -167,7 +167,7 @@ def is_plural(word: str) -> bool:
     >>> [is_plural(word) for word in ("dogs", "people", "grass", "bus", "tennis", "jeans")]
     [True, True, False, False, False, True]
     """
-    if word in _PLURAL_ONLY or word in _IRREGULAR:
+    if word in PLURAL_ONLY or word in _IRREGULAR:
         return True
     return len(word) > 2 and word.endswith("s") and not word.endswith(("ss", "us", "is")) and word not in _NO_PLURAL
 
@@ -190,7 +190,7 @@ def singular(word: str) -> str:
 
 
 _PLURAL = {one: many for many, one in reversed(_IRREGULAR.items())}
-_SAME = _PLURAL_ONLY | words_of("sheep deer fish aircraft series species headquarters surroundings")
+_SAME = PLURAL_ONLY | words_of("sheep deer fish aircraft series species headquarters surroundings")
 _IN_OES = words_of("potato tomato hero echo mosquito torpedo volcano")
 _SILENT_H = re.compile(r"(?:hour|honest|honour|honor|heir)", re.IGNORECASE)
 _SOUNDS_LIKE_YOU = re.compile(r"(?:uni(?:[^nm]|mo)|use|usual|ute|ukul|eu|ewe|one(?![a-z])|once)", re.IGNORECASE)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edgereverie.registry import BACKENDS
-from edgereverie.runtime.engine import check_feed
+from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn
 
 PROFILES = {"gguf": "gguf-f16", "onnx": "onnx-fp32"}
 CORPUS = [
@@ -100,7 +100,7 @@ class ScriptedStream:
 class ScriptedEngine:
     """An engine without weights. rule: token ids so far -> logits (vocabulary,). Counts what it was asked to do."""
 
-    backend = "scripted"
+    backend, device, grammar, branching = "scripted", "cpu", False, True
 
     def __init__(self, vocabulary: int, image_token: int, tokens: int, rule: Callable, context: int = 512) -> None:
         self.vocabulary, self.image_token, self.context, self.rule = vocabulary, image_token, context, rule
@@ -112,6 +112,9 @@ class ScriptedEngine:
 
     def open(self) -> ScriptedStream:
         return ScriptedStream(self)
+
+    def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
+        return feed_in_turn(self, feeds)
 
     def close(self) -> None:
         pass

@@ -235,6 +235,43 @@ def test_context_overflow_is_refused_before_generating(scripted: Callable[..., M
     assert model.engine.fed == 0
 
 
+@pytest.mark.parametrize(
+    ("turns", "words"),
+    [
+        ([], "conversation is empty"),
+        ([Turn("user", " \n")], "question is empty"),
+        ([Turn("user", "Is there a ring?"), Turn("assistant", "Yes.")], "ends with the assistant's turn"),
+        ([Turn("system", "Be brief.")], "ends with the system's turn"),
+    ],
+)
+def test_a_conversation_that_asks_nothing_is_refused(
+    scripted: Callable[..., Model], turns: list[Turn], words: str
+) -> None:
+    model = scripted("Yes.")
+    with pytest.raises(BackendError, match=words) as caught:
+        model.events(None, turns, Options())
+    assert caught.value.hint and model.engine.fed == 0
+
+
+def test_several_pictures_are_refused(scripted: Callable[..., Model], picture: Path) -> None:
+    with pytest.raises(BackendError, match="2 pictures were given; a model looks at one"):
+        scripted("Yes.").events([picture, picture], ASK, Options())
+
+
+def test_a_huge_picture_is_refused_from_memory_as_from_a_file(scripted: Callable[..., Model]) -> None:
+    huge = Image.new("1", (9000, 8000))
+    with pytest.raises(DataError, match=r"9000 x 8000 pixels; at most 64,000,000"):
+        scripted("Yes.").answer(huge, ASK, Options())
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_p": 0.0}, {"max_tokens": 0}])
+def test_options_that_mean_nothing_are_refused_before_generating(scripted: Callable[..., Model], wrong: dict) -> None:
+    model = scripted("Yes.")
+    with pytest.raises(BackendError, match=next(iter(wrong))):
+        model.events(None, ASK, Options(**wrong))
+    assert model.engine.fed == 0
+
+
 def test_an_unloadable_path_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="neither a bundle"):
         Model.load(tmp_path)

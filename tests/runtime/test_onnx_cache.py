@@ -35,7 +35,7 @@ def engines(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def buffers(*streams: OnnxStream) -> int:
     """How many different buffers these streams' tokens lie in."""
-    return len({id(stream.cache._buffer) for stream in streams})
+    return len({id(stream.cache.buffer) for stream in streams})
 
 
 def test_random_walks_of_feeding_forking_and_rewinding_agree(engines: dict[str, OnnxEngine]) -> None:
@@ -97,18 +97,18 @@ def test_only_what_would_be_overwritten_moves(engines: dict[str, OnnxEngine]) ->
     again = first.fork()
     again.rewind(2)
     first.close()
-    before = again.cache._buffer
+    before = again.cache.buffer
     again.feed([50])  # nobody else's tokens lie there any more
-    assert again.cache._buffer is before
+    assert again.cache.buffer is before
 
 
 def test_a_buffer_grows_to_the_context_and_not_beyond(engines: dict[str, OnnxEngine]) -> None:
     engine = engines["shared"]
     stream = engine.open()
     stream.feed([5] * 250)
-    sizes = [stream.cache._buffer.capacity]
+    sizes = [stream.cache.buffer.capacity]
     for count in (6, 1, 800, engine.context - 250 - 6 - 1 - 800):
         stream.feed([6] * count)
-        sizes.append(stream.cache._buffer.capacity)
+        sizes.append(stream.cache.buffer.capacity)
     assert sizes == [256, 256, 512, 2048, 2048] and engine.context == 2048
     stream.close()

@@ -8,7 +8,9 @@ import pytest
 
 from edgereverie.data.scenes import wording
 from edgereverie.data.scenes.world import SHAPES, make_scene
-from edgereverie.text.claims import asked_object, claims, mentions, says_yes
+from edgereverie.text.claims import claims
+from edgereverie.text.mentions import mentions
+from edgereverie.text.asking import asked_object, says_yes
 from edgereverie.text.english import singular
 
 # sentence -> the things that it claims to be there, as a person reads it

@@ -6,6 +6,7 @@ tokens into a buffer that it was given, and nothing is copied. Which one a graph
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 
 if TYPE_CHECKING:
-    from onnxruntime import IOBinding, OrtValue
+    from onnxruntime import InferenceSession, IOBinding, OrtValue
 
 _LEAST = 256  # tokens that a new buffer has room for
 
@@ -38,16 +39,16 @@ class CacheSpec:
     def empty(self) -> Cache:
         return SharedCache(_Buffer(self, 0)) if self.shared else JoinedCache(self, _values(self, self.arrays(0)))
 
-    def arrays(self, tokens: int) -> list[np.ndarray]:
-        """Of zeros; pages that nobody writes to take no memory."""
-        return [np.zeros((1, heads, tokens, head), self.dtype) for heads, head in self.shapes]
+    def arrays(self, tokens: int, lanes: int = 1) -> list[np.ndarray]:
+        """(lanes, heads, tokens, head size) each, of zeros; pages that nobody writes to take no memory."""
+        return [np.zeros((lanes, heads, tokens, head), self.dtype) for heads, head in self.shapes]
 
 
 class Cache(Protocol):
     """Keys and values of the tokens that were fed."""
 
-    def bind(self, binding: IOBinding, length: int, count: int) -> None:
-        """Past and present of a step that adds ``count`` tokens to ``length``; ``logits`` is bound already."""
+    def binding(self, graph: InferenceSession, length: int, count: int) -> IOBinding:
+        """Logits, past and present of a step that adds ``count`` tokens to ``length``; logits come first."""
         ...
 
     def keep(self, outputs: Sequence[OrtValue], length: int) -> None:
@@ -65,11 +66,14 @@ class JoinedCache:
     def __init__(self, spec: CacheSpec, values: list[OrtValue]) -> None:
         self._spec, self._values = spec, values
 
-    def bind(self, binding: IOBinding, length: int, count: int) -> None:
+    def binding(self, graph: InferenceSession, length: int, count: int) -> IOBinding:
+        bound = graph.io_binding()
+        bound.bind_output("logits", "cpu")
         for name, value in zip(self._spec.past, self._values, strict=True):
-            binding.bind_ortvalue_input(name, value)
+            bound.bind_ortvalue_input(name, value)
         for name in self._spec.present:
-            binding.bind_output(name, self._spec.device)
+            bound.bind_output(name, self._spec.device)
+        return bound
 
     def keep(self, outputs: Sequence[OrtValue], length: int) -> None:
         self._values = list(outputs[1:])
@@ -84,58 +88,113 @@ class JoinedCache:
 
 @dataclass(eq=False)
 class _Buffer:
-    """Room for ``capacity`` tokens. users: the caches whose tokens lie in it."""
+    """Room for ``capacity`` tokens in each of ``lanes``, which a step can compute one by one or all together.
+
+    users: the caches whose tokens lie in it.
+    """
 
     spec: CacheSpec
     capacity: int
+    lanes: int = 1
     users: WeakSet[SharedCache] = field(default_factory=WeakSet)
+    _bound: dict[int | None, IOBinding] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.arrays = self.spec.arrays(self.capacity)
+        self.arrays = self.spec.arrays(self.capacity, self.lanes)
         self.values = _values(self.spec, self.arrays)
+
+    def binding(self, graph: InferenceSession, lane: int | None) -> IOBinding:
+        """Of one lane, or of all. Past and present stay bound from step to step; logits get a new array each time."""
+        if lane not in self._bound:
+            self._bound[lane] = bound = graph.io_binding()
+            bound.bind_output("logits", "cpu")
+            for past, present, value in zip(self.spec.past, self.spec.present, self.values, strict=True):
+                shape = (self.lanes if lane is None else 1, *value.shape()[1:])
+                start = value.data_ptr() + (lane or 0) * math.prod(shape[1:]) * np.dtype(self.spec.dtype).itemsize
+                place = (self.spec.device, 0, self.spec.dtype, shape, start)
+                bound.bind_input(past, *place)
+                bound.bind_output(present, *place)
+        self._bound[lane].bind_output("logits", "cpu")
+        return self._bound[lane]
+
+    def take(self, members: Sequence[SharedCache]) -> None:
+        """Copy each member's tokens into the lane of its number; it lives here from now on."""
+        for lane, member in enumerate(members):
+            old, kept = member.buffer, member.length
+            if kept:
+                for source, target in zip(old.host(member.lane), self.arrays, strict=True):
+                    target[lane, :, :kept] = source[:, :kept]
+            old.users.discard(member)
+            member.buffer, member.lane = self, lane
+            self.users.add(member)
+        if self.spec.device != "cpu":
+            self.values = _values(self.spec, self.arrays)
+
+    def host(self, lane: int) -> list[np.ndarray]:
+        """One lane's arrays (heads, capacity, head), copied from the device where they are not in the host's memory."""
+        return [array[lane] for array in self.arrays] if self.spec.device == "cpu" else [
+            value.numpy()[lane] for value in self.values
+        ]  # fmt: skip
 
 
 class SharedCache:
-    """The first ``length`` tokens of a buffer, which forks use together.
+    """The first ``length`` tokens of a buffer's lane, which forks use together.
 
-    A step writes behind its own tokens, so it may stay in the buffer for as long as nobody else's tokens lie there;
-    otherwise it moves to one of its own first. So a picture's prefix is never copied for the questions about it, one after
-    the other, and cutting costs nothing.
+    A step writes behind its own tokens, so it may stay in the lane for as long as nobody else's tokens lie there; otherwise
+    it moves to a buffer of its own first. So a picture's prefix is never copied for the questions about it, one after the
+    other, and cutting costs nothing.
     """
 
-    def __init__(self, buffer: _Buffer, length: int = 0) -> None:
-        self._buffer, self._length = buffer, length
+    def __init__(self, buffer: _Buffer, lane: int = 0, length: int = 0) -> None:
+        self.buffer, self.lane, self.length = buffer, lane, length
+        self._fed_with: frozenset[int] = frozenset()  # who was fed together with it last time
         buffer.users.add(self)
 
-    def bind(self, binding: IOBinding, length: int, count: int) -> None:
-        overwritten = any(user._length > length for user in self._buffer.users if user is not self)
-        if overwritten or length + count > self._buffer.capacity:
-            self._move(length + count)
-        spec = self._buffer.spec
-        for past, present, value in zip(spec.past, spec.present, self._buffer.values, strict=True):
-            binding.bind_ortvalue_input(past, value)
-            binding.bind_ortvalue_output(present, value)
+    def binding(self, graph: InferenceSession, length: int, count: int) -> IOBinding:
+        if not self._may_write(count):
+            _Buffer(self.buffer.spec, _capacity(self.buffer.spec, length + count)).take([self])
+        return self.buffer.binding(graph, self.lane)
 
     def keep(self, outputs: Sequence[OrtValue], length: int) -> None:
-        self._length = length
+        self.length = length
 
     def fork(self) -> SharedCache:
-        return SharedCache(self._buffer, self._length)
+        return SharedCache(self.buffer, self.lane, self.length)
 
     def cut(self, length: int) -> None:
-        self._length = length
+        self.length = length
 
-    def _move(self, tokens: int) -> None:
-        """To a buffer for that many tokens, with room to grow to the next power of two."""
-        old, spec = self._buffer, self._buffer.spec
-        new = _Buffer(spec, min(spec.context, max(_LEAST, 1 << (tokens - 1).bit_length())))
-        if self._length:
-            for source, target in zip(old.values, new.arrays, strict=True):
-                target[:, :, : self._length] = source.numpy()[:, :, : self._length]
-            new.values = _values(spec, new.arrays)
-        old.users.discard(self)
-        self._buffer = new
-        new.users.add(self)
+    def _may_write(self, count: int) -> bool:
+        others = (user for user in self.buffer.users if user is not self and user.lane == self.lane)
+        return self.length + count <= self.buffer.capacity and all(user.length <= self.length for user in others)
+
+
+def in_lanes(caches: Sequence[SharedCache]) -> bool:
+    """Whether these caches can take their next token in one step: they are the lanes of one buffer, in any order.
+
+    Caches that are fed together for the second time running are brought into one buffer: whoever does it twice does it for
+    a whole answer, and one copy is soon earned back. The first time might have been the only one.
+    """
+    company = frozenset(id(cache) for cache in caches)
+    again = all(cache._fed_with == company for cache in caches)
+    for cache in caches:
+        cache._fed_with = company
+    buffer = caches[0].buffer
+    settled = all(cache.buffer is buffer for cache in caches) and {cache.lane for cache in caches} == set(
+        range(buffer.lanes)
+    )
+    if settled and all(cache._may_write(1) for cache in caches):
+        return True
+    if not (again or settled):
+        return False
+    capacity = _capacity(buffer.spec, 1 + max(cache.length for cache in caches))
+    _Buffer(buffer.spec, capacity, len(caches)).take(caches)
+    return True
+
+
+def _capacity(spec: CacheSpec, tokens: int) -> int:
+    """Room to grow to the next power of two."""
+    return min(spec.context, max(_LEAST, 1 << (tokens - 1).bit_length()))
 
 
 def _values(spec: CacheSpec, arrays: Sequence[np.ndarray]) -> list[OrtValue]:

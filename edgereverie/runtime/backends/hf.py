@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgereverie.errors import BackendError
-from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, require_packages
+from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, no_grammar, require_packages
+from edgereverie.runtime.grammar import Constraint
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,9 @@ class HfEngine:
     """
 
     backend = "hf"
+    device = "cpu"
+    grammar = False
+    branching = False
 
     def __init__(self, model: nn.Module, context: int) -> None:
         self._model = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -50,7 +54,10 @@ class HfEngine:
         return HfStream(self)
 
     def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
-        return feed_in_turn(feeds)
+        return feed_in_turn(self, feeds)
+
+    def constraint(self, grammar: str) -> Constraint:
+        no_grammar(self)
 
     def close(self) -> None:
         """Let go of the weights; they are freed when nobody else holds the model."""

@@ -23,7 +23,8 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError
-from edgereverie.runtime.engine import CacheFull, Feed, check_feed, feed_in_turn, require_packages
+from edgereverie.runtime.engine import CacheFull, Feed, check_feed, check_feeds, require_packages
+from edgereverie.runtime.grammar import Constraint
 
 if TYPE_CHECKING:
     from edgereverie.runtime.backends import _onnx
@@ -47,6 +48,9 @@ class LlamaEngine:
     """
 
     backend = "llamacpp"
+    device = "cpu"
+    grammar = True
+    branching = True
 
     def __init__(self, bundle: Bundle, *, precise: bool) -> None:
         from llama_cpp import llama_cpp as lib
@@ -115,11 +119,8 @@ class LlamaEngine:
             )
         self._owned.append((lib.llama_free, self._context))
         self._memory = lib.llama_get_memory(self._context)
-        size = settings.n_batch
-        # One batch for token ids and one for embeddings: llama.cpp takes either in a call, never both.
-        self._batches = (lib.llama_batch_init(size, 0, 1), lib.llama_batch_init(size, self.width, 1))
-        self._owned += [(lib.llama_batch_free, batch) for batch in self._batches]
-        self._size = size
+        self._size = settings.n_batch
+        self._batch = _Batch(lib, self._size, self.width)
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         return self._vision.encode(pixels)
@@ -127,8 +128,11 @@ class LlamaEngine:
     def open(self) -> LlamaStream:
         return LlamaStream(self, self._take(), 0)
 
-    def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
-        return feed_in_turn(feeds)
+    def constraint(self, grammar: str) -> Constraint:
+        from edgereverie.runtime.backends._llama_grammar import LlamaGrammar
+
+        _recent.clear()
+        return LlamaGrammar(self._lib, self._lib.llama_model_get_vocab(self._model), grammar, _reason)
 
     def close(self) -> None:
         """Free context and model now, not when the last stream is forgotten. Harmless when done twice."""
@@ -155,23 +159,44 @@ class LlamaEngine:
                 hint="Recurrent and hybrid models keep no tokens to go back to; use another backend.",
             )
 
+    def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
+        arrays = check_feeds(self, feeds)
+        for feed in feeds:
+            feed.stream._assert_open()
+        if not feeds:
+            return []
+        wanted = [_wanted(len(array), feed.logits) for array, feed in zip(arrays, feeds, strict=True)]
+        sequences = np.repeat([feed.stream.sequence for feed in feeds], [len(array) for array in arrays])
+        places = [feed.stream.length + np.arange(len(array)) for array, feed in zip(arrays, feeds, strict=True)]
+        try:
+            logits = self._decode_all(np.concatenate(arrays), np.concatenate(places), sequences, np.concatenate(wanted))
+        except BackendError:
+            for feed in feeds:  # as if nothing had been fed
+                self._forget_after(feed.stream.sequence, feed.stream.length)
+            raise
+        for feed, array in zip(feeds, arrays, strict=True):
+            feed.stream.length += len(array)
+        return np.split(logits, np.cumsum([mask.sum() for mask in wanted])[:-1])
+
+    def _decode_all(self, ids: np.ndarray, places: np.ndarray, sequences: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Token ids in as many calls as the batch's size makes of them. Returns the logits of the wanted ones."""
+        cuts = [slice(begin, begin + self._size) for begin in range(0, len(ids), self._size)]
+        parts = [self._decode(ids[cut], None, places[cut], sequences[cut], wanted[cut]) for cut in cuts]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     def _decode(
-        self, sequence: int, start: int, ids: np.ndarray, rows: np.ndarray | None, wanted: np.ndarray
+        self,
+        ids: np.ndarray,
+        rows: np.ndarray | None,
+        places: np.ndarray | int,
+        sequences: np.ndarray | int,
+        wanted: np.ndarray | bool,
     ) -> np.ndarray:
-        """One call: token ``ids``, or embedding ``rows`` in their place. Returns the logits of the wanted ones."""
-        batch = self._batches[0 if rows is None else 1]
-        count = len(ids)
-        batch.n_tokens = count
-        if rows is None:
-            np.ctypeslib.as_array(batch.token, (count,))[:] = ids
-        else:
-            np.ctypeslib.as_array(batch.embd, (count * self.width,))[:] = rows.ravel()
-        np.ctypeslib.as_array(batch.pos, (count,))[:] = np.arange(start, start + count)
-        np.ctypeslib.as_array(batch.n_seq_id, (count,))[:] = 1
-        np.ctypeslib.as_array(batch.logits, (count,))[:] = wanted
-        for at in range(count):
-            batch.seq_id[at][0] = sequence
-        status = self._lib.llama_decode(self._context, batch)
+        """One call: token ``ids``, or embedding ``rows`` in their place. Returns the logits of the wanted ones, which
+        llama.cpp hands out in the order of the batch.
+        """
+        batch, count = self._batch, len(ids)
+        status = self._lib.llama_decode(self._context, batch.filled(ids, rows, places, sequences, wanted))
         if status == _NO_ROOM:
             raise CacheFull(
                 f"The cache of {self.context:,} tokens has no room for {count} more.",
@@ -182,10 +207,48 @@ class LlamaEngine:
                 f"llama.cpp failed to decode {count} tokens (status {status}; {_reason()}).",
                 hint="Check the bundle's hashes: edgereverie doctor BUNDLE",
             )
-        rows_out = int(wanted.sum())
-        if not rows_out:
-            return np.empty((0, self.vocabulary), np.float32)
-        return np.ctypeslib.as_array(self._lib.llama_get_logits(self._context), (rows_out, self.vocabulary)).copy()
+        shape = (int(np.count_nonzero(batch.logits[:count])), self.vocabulary)
+        if not shape[0]:
+            return np.empty(shape, np.float32)
+        return np.ctypeslib.as_array(self._lib.llama_get_logits(self._context), shape).copy()
+
+
+class _Batch:
+    """What llama_decode reads, as arrays that are filled anew for each call: either token ids or embeddings, never both."""
+
+    def __init__(self, lib: Any, size: int, width: int) -> None:
+        self.ids, self.places = np.zeros(size, np.int32), np.zeros(size, np.int32)
+        self.logits, self._one = np.zeros(size, np.int8), np.ones(size, np.int32)
+        self.sequences = np.zeros(size, np.int32)
+        self.rows = np.zeros((size, width), np.float32)  # pages that no picture touches take no memory
+        # The list of each token's sequences, of which it has one: addresses of consecutive places.
+        self._lists = self.sequences.ctypes.data + self.sequences.itemsize * np.arange(size, dtype=np.uintp)
+        self._struct = lib.llama_batch()
+        kinds = dict(lib.llama_batch._fields_)
+        arrays = {"token": self.ids, "embd": self.rows, "pos": self.places, "n_seq_id": self._one,
+                  "seq_id": self._lists, "logits": self.logits}  # fmt: skip
+        self._pointers = {name: ctypes.cast(array.ctypes.data, kinds[name]) for name, array in arrays.items()}
+        for name in ("pos", "n_seq_id", "seq_id", "logits"):
+            setattr(self._struct, name, self._pointers[name])
+
+    def filled(
+        self,
+        ids: np.ndarray,
+        rows: np.ndarray | None,
+        places: np.ndarray | int,
+        sequences: np.ndarray | int,
+        wanted: np.ndarray | bool,
+    ) -> Any:
+        count = len(ids)
+        if rows is None:
+            self.ids[:count] = ids
+        else:
+            self.rows[:count] = rows
+        self._struct.token = self._pointers["token"] if rows is None else None
+        self._struct.embd = None if rows is None else self._pointers["embd"]
+        self._struct.n_tokens = count
+        self.places[:count], self.sequences[:count], self.logits[:count] = places, sequences, wanted
+        return self._struct
 
 
 @dataclass(eq=False)
@@ -206,22 +269,21 @@ class LlamaStream:
                 f"Image features are {features.shape[1]} wide, the language model takes {self.engine.width}.",
                 hint="Use features that this same bundle encoded.",
             )
-        wanted = np.full(len(array), logits == "all")
-        wanted[-1] = True
+        wanted, places = _wanted(len(array), logits), self.length + np.arange(len(array))
         seen, parts = 0, []
         try:
             for begin, end, picture in _runs(array == self.engine.image_token, self.engine._size):
                 rows = None
                 if picture:
-                    rows = np.ascontiguousarray(features[seen : seen + end - begin], dtype=np.float32)
+                    rows = features[seen : seen + end - begin]
                     seen += end - begin
-                start = self.length + begin
-                parts.append(self.engine._decode(self.sequence, start, array[begin:end], rows, wanted[begin:end]))
+                cut = slice(begin, end)
+                parts.append(self.engine._decode(array[cut], rows, places[cut], self.sequence, wanted[cut]))
         except BackendError:
             self.engine._forget_after(self.sequence, self.length)  # as if nothing had been fed
             raise
         self.length += len(array)
-        return np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def fork(self) -> LlamaStream:
         self._assert_open()
@@ -246,6 +308,13 @@ class LlamaStream:
     def _assert_open(self) -> None:
         if self.sequence < 0 or not self.engine._release.alive:
             raise BackendError("This stream is closed.", hint="Open a new one.")
+
+
+def _wanted(count: int, logits: str) -> np.ndarray:
+    """Which of ``count`` tokens' logits are asked for."""
+    wanted = np.full(count, logits == "all")
+    wanted[-1] = True
+    return wanted
 
 
 def _runs(pictures: np.ndarray, size: int) -> Iterator[tuple[int, int, bool]]:

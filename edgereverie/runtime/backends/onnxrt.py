@@ -12,9 +12,12 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError, BundleError
-from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn, require_packages
+from edgereverie.runtime.engine import Feed, check_feed, check_feeds, feed_in_turn, no_grammar, require_packages
+from edgereverie.runtime.grammar import Constraint
 
 if TYPE_CHECKING:
+    from onnxruntime import IOBinding
+
     from edgereverie.runtime.backends._onnx_cache import Cache
 
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
@@ -25,6 +28,9 @@ class OnnxEngine:
     """Three graphs: vision, embedding, decoder. The cache goes in as past and comes out as present."""
 
     backend = "onnxrt"
+    device = "cpu"
+    grammar = False
+    branching = False
 
     def __init__(self, bundle: Bundle) -> None:
         from edgereverie.runtime.backends import _onnx
@@ -62,7 +68,28 @@ class OnnxEngine:
         return OnnxStream(self, 0, self._cache.empty())
 
     def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
-        return feed_in_turn(feeds)
+        """One token each, with a shared cache, is computed together; GroupQueryAttention takes several tokens behind a past
+        for one row alone (its documentation: ``sequence_length > 1`` requires ``batch_size == 1``).
+        """
+        from edgereverie.runtime.backends._onnx_cache import SharedCache, in_lanes
+
+        arrays = check_feeds(self, feeds)
+        caches = [feed.stream._opened() for feed in feeds]
+        steps = len(feeds) > 1 and all(len(array) == 1 for array in arrays)
+        if not (steps and all(isinstance(cache, SharedCache) for cache in caches) and in_lanes(caches)):
+            return feed_in_turn(self, feeds)
+        order = np.argsort([cache.lane for cache in caches])
+        lengths = np.array([feed.stream.length for feed in feeds])[order]
+        rows = self._rows(np.concatenate(arrays)[order], None).reshape(len(feeds), 1, -1)
+        bound = caches[0].buffer.binding(self._decoder, None)
+        logits = self._compute(bound, rows, lengths)
+        for feed, cache in zip(feeds, caches, strict=True):
+            feed.stream.length += 1
+            cache.length = feed.stream.length
+        return [logits[cache.lane] for cache in caches]
+
+    def constraint(self, grammar: str) -> Constraint:
+        no_grammar(self)
 
     def close(self) -> None:
         """Let go of the graphs and their memory."""
@@ -70,25 +97,28 @@ class OnnxEngine:
 
     def _run(self, rows: np.ndarray, past: int, cache: Cache) -> np.ndarray:
         """Logits (tokens, vocabulary); keys and values stay in the cache, on the device they were computed on."""
-        binding = self._decoder.io_binding()
-        tokens = rows.shape[1]
-        binding.bind_cpu_input("inputs_embeds", rows)
+        bound = cache.binding(self._decoder, past, rows.shape[1])
+        logits = self._compute(bound, rows, np.array([past]))
+        cache.keep(bound.get_outputs(), past + rows.shape[1])
+        return logits[0]
+
+    def _compute(self, bound: IOBinding, rows: np.ndarray, past: np.ndarray) -> np.ndarray:
+        """rows: (lanes, tokens, width) behind ``past`` tokens in each lane. Logits (lanes, tokens, vocabulary) float32."""
+        totals = past[:, None] + rows.shape[1]
+        bound.bind_cpu_input("inputs_embeds", rows)
         if "attention_mask" in self._takes:
-            binding.bind_cpu_input("attention_mask", np.ones((1, past + tokens), np.int64))
+            mask = np.arange(totals.max()) < totals
+            bound.bind_cpu_input("attention_mask", mask.astype(np.int64))
         if "position_ids" in self._takes:
-            binding.bind_cpu_input("position_ids", np.arange(past, past + tokens, dtype=np.int64)[None])
-        binding.bind_output("logits", "cpu")
-        cache.bind(binding, past, tokens)
+            bound.bind_cpu_input("position_ids", past[:, None] + np.arange(rows.shape[1]))
         try:
-            self._decoder.run_with_iobinding(binding)
+            self._decoder.run_with_iobinding(bound)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise BackendError(
                 f"The decoder graph failed ({str(error).splitlines()[0]}).",
                 hint="Out of memory, or a graph that this onnxruntime does not run: export it again.",
             ) from None
-        outputs = binding.get_outputs()
-        cache.keep(outputs, past + tokens)
-        return outputs[0].numpy()[0].astype(np.float32, copy=False)
+        return bound.get_outputs()[0].numpy().astype(np.float32, copy=False)
 
     def _rows(self, ids: np.ndarray, features: np.ndarray | None) -> np.ndarray:
         rows = self._embed.run(["inputs_embeds"], {"input_ids": ids[None]})[0].astype(self._dtype)
@@ -117,7 +147,7 @@ class OnnxStream:
         array = check_feed(self.engine, self.length, ids, features)
         out = self.engine._run(self.engine._rows(array, features), self.length, cache)
         self.length += len(array)
-        return out if logits == "all" else out[-1:].copy()
+        return out if logits == "all" or len(out) == 1 else out[-1:].copy()  # not a view that keeps all alive
 
     def fork(self) -> OnnxStream:
         return OnnxStream(self.engine, self.length, self._opened().fork())

@@ -1,115 +1,144 @@
-"""Taking claims out of a text so that what stays is a text: list items, then whole sentences."""
+"""Taking claims out of a text so that what stays is a text that claims the rest and nothing new."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import replace
 
 from edgereverie.records import Claim
-from edgereverie.text.english import is_plural
+from edgereverie.runtime.guards._edits import softened, tidy, without_one
+from edgereverie.runtime.guards._retell import plainly, retold
+from edgereverie.text.assertions import Assertion
+from edgereverie.text.claims import claims as read
+from edgereverie.text.claims import stated
+from edgereverie.text.english import words_of
+from edgereverie.text.noun_phrases import SENTENCE
 
-_SENTENCE = re.compile(r"\s*[^.!?\n]+[.!?]*")
-_LINK = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
-_THERE = re.compile(r"\b(there)\s+(is|are)\s*$", re.IGNORECASE)
-_TAIL = re.compile(r"(?:,?\s+)(?:with|next to|near|beside|behind|under|on|above|below|by|and)\s+$", re.IGNORECASE)
-_PRONOUN = re.compile(r"\s*(?:it|its|they|their|these|those|both|this)\b", re.IGNORECASE)
-_ARTICLE = re.compile(r"^(?:the|this|that|these|those|its|his|her|their)\s+", re.IGNORECASE)
-_PLURAL_START = re.compile(
-    r"^(?:two|three|four|five|six|seven|eight|nine|ten|several|some|many|few|\d{2,}|[2-9])\b", re.IGNORECASE
-)
+Key = tuple[str, str, str, str, bool]
+_PRONOUNS = words_of("it its they their these those both this he she his her")
 
 
 def without(text: str, claims: Sequence[Claim], wrong: Sequence[Claim]) -> str:
     """The text without the wrong claims, empty when nothing is left.
 
-    A sentence without wrong claims stays as it is. From a list, the wrong items go. A wrong thing at a sentence's end that
-    hangs on a preposition goes with it. Of any other sentence only its right claims stay, as "There is ...". A sentence
-    that has no right claim goes, and with it those after it that speak of "it".
+    What goes with a wrong claim: the same claim made elsewhere, and with a thing all that is said of it. A sentence loses
+    the words of the claim where it stays a sentence without them, else the claim is told as a possibility, else what is
+    right in it is told anew. A sentence of which nothing right stays goes as a whole. Everything that is put in its place
+    is read again, and taken only when it makes the same claims as before without the wrong ones.
     """
-    gone = {(claim.start, claim.end) for claim in wrong}
-    kept: list[str] = []
-    dropped = False
-    for match in _SENTENCE.finditer(text):
-        here = [claim for claim in claims if match.start() <= claim.start < match.end()]
-        bad = [claim for claim in here if (claim.start, claim.end) in gone]
-        if dropped and _PRONOUN.match(match.group()):
-            continue
-        good = [claim for claim in here if claim not in bad]
-        dropped = bool(bad) and not good
-        if dropped:
-            continue
-        kept.append(_mend(text, match.start(), match.end(), good, bad) if bad else match.group())
-    return "".join(kept).strip()
+    gone = closure([stated(claim.statement).key for claim in claims], [stated(claim.statement).key for claim in wrong])
+    if not gone:
+        return text
+    kept, dropped, break_ = "", False, ""
+    for match in SENTENCE.finditer(text):
+        here = [claim for claim in read("", text[: match.end()]) if claim.start >= match.start()]
+        good = [claim for claim in here if claim.key not in gone and not _rests_on(claim.key, gone)]
+        left = ""
+        if good or not (dropped and _begins_with_pronoun(match.group())):
+            left = _mended(kept, match.group(), match.start(), here, good)
+            dropped = not left and bool(here)
+        if left:
+            kept, break_ = _joined(kept, break_, left), ""
+        break_ = max(break_, _break_after(match.group()), key=len)
+    return kept.strip()
 
 
-def _mend(text: str, start: int, end: int, good: Sequence[Claim], bad: Sequence[Claim]) -> str:
-    """One sentence that keeps its good claims. start, end: where it stands in ``text``."""
-    begin = start + len(text[start:end]) - len(text[start:end].lstrip())
-    stop = end - (len(text[begin:end]) - len(text[begin:end].rstrip(".!? ")))
-    lead, close = text[start:begin], text[stop:end]
-    items = _items(text, stop, sorted([*good, *bad], key=lambda claim: claim.start))
-    inner = {id(claim) for item in items for claim in item[2][1:]}
-    if len(items) > 1 and not any(id(claim) in inner for claim in bad):
-        left = [text[a:b] for a, b, held in items if held[0] not in bad]
-        return lead + _capital(_agree(text[begin : items[0][0]], left) + _join(left), begin == items[0][0]) + close
-    if len(bad) == 1 and bad[0].end == stop and (tail := _TAIL.search(text[begin : bad[0].start])):
-        return text[start : begin + tail.start()] + close
-    names = [_ARTICLE.sub("", claim.text) if not _PLURAL_START.match(claim.text) else claim.text for claim in good]
-    return lead + _there([_indefinite(name) for name in dict.fromkeys(names)]) + (close or ".")
+def _joined(kept: str, break_: str, sentence: str) -> str:
+    """A sentence behind what was kept; where a paragraph ended between them, it still does."""
+    if not kept:
+        return sentence.lstrip()
+    return kept.rstrip() + (break_ or " ") + sentence.lstrip()
 
 
-def _items(text: str, stop: int, here: Sequence[Claim]) -> list[tuple[int, int, list[Claim]]]:
-    """The sentence's list: each item from one claim to the next link, with all claims inside it, its own first."""
-    begins = [here[0].start]
-    for before, claim in pairwise(here):
-        gap = text[before.end : claim.start]
-        links = list(_LINK.finditer(gap))
-        if links and links[-1].end() == len(gap):
-            begins.append(claim.start)
-    items = []
-    for index, begin in enumerate(begins):
-        if index + 1 == len(begins):
-            end = stop
+def _break_after(sentence: str) -> str:
+    return "\n" * sentence[len(sentence.rstrip()) :].count("\n")
+
+
+def closure(keys: Sequence[Key], wrong: Sequence[Key]) -> set[Key]:
+    """The wrong ones, and with a thing that is not there everything that is said of it.
+
+    >>> ring, red = ("object", "ring", "", "", True), ("attribute", "ring", "red", "", True)
+    >>> closure([ring, red], [ring]) == {ring, red}, closure([ring, red], [red]) == {red}
+    (True, True)
+    """
+    gone = set(wrong)
+    return gone | {key for key in keys if _rests_on(key, gone)}
+
+
+def _rests_on(key: Key, gone: set[Key]) -> bool:
+    _, subject, _, other, _ = key
+    things = {name for kind, name, _, _, present in gone if kind == "object" and present}
+    return key not in gone and bool({subject, subject.split()[-1], other} & things) and key[4]
+
+
+def _mended(kept: str, sentence: str, start: int, here: Sequence[Assertion], good: Sequence[Assertion]) -> str:
+    """A sentence that makes its good claims and no others, behind what was kept before it."""
+    wanted = {claim.key for claim in good}
+    before = {claim.key for claim in read("", kept)}
+    if len(good) == len(here) and _claimed(kept, sentence) == wanted:
+        return sentence
+    bare = sentence.strip()
+    if not wanted - before:
+        cut = _cut(kept, bare, {claim.key for claim in here} - wanted, soften=False) if wanted else None
+        return tidy(cut) if cut is not None and _claimed(kept, cut) == wanted else ""
+    bad = {claim.key for claim in here} - wanted
+    cut = _cut(kept, bare, bad, soften=True)
+    if cut is not None and _claimed(kept, cut) == wanted:
+        return tidy(cut)
+    local = [_moved(claim, -(start + len(sentence) - len(sentence.lstrip()))) for claim in good]
+    for told in (retold(bare, local, before), plainly([claim for claim in good if claim.key not in before])):
+        if told and _claimed(kept, told) <= wanted | before and wanted <= _claimed(kept, told) | before:
+            return tidy(told)
+    return tidy(plainly([claim for claim in good if _claimed(kept, claim.statement) <= wanted | before]))
+
+
+def _cut(kept: str, sentence: str, bad: set[Key], *, soften: bool) -> str | None:
+    """The sentence after small cuts, one claim at a time; soften: where none will do, the claim becomes a possibility.
+
+    None where a claim resists.
+    """
+    for _ in range(2 * len(bad) + 2):
+        found = _heard(kept, sentence)
+        wrong = [claim for claim in found if claim.key in bad]
+        if not wrong:
+            return sentence
+        everything = {one.key for one in found}
+        # A thing goes with what is said of it; what is said goes from the end, so that the rest keeps its place.
+        for claim in sorted(wrong, key=lambda one: (one.kind == "object", one.start), reverse=True):
+            choices = without_one(sentence, claim, [one for one in found if one.kind == "object"])
+            if soften and claim.kind in ("attribute", "position") and claim.present:
+                choices.append(softened(sentence, claim))
+            cut = _first_that_keeps(kept, choices, claim.key, everything - bad, everything)
+            if cut is not None:
+                sentence = cut
+                break
         else:
-            block = text[begin : begins[index + 1]]
-            end = begin + [link for link in _LINK.finditer(block) if link.end() == len(block)][-1].start()
-        items.append((begin, end, [claim for claim in here if begin <= claim.start < end]))
-    return items
+            return None
+    return None
 
 
-def _join(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+def _first_that_keeps(kept: str, choices: Sequence[str], gone: Key, stay: set[Key], all_of_it: set[Key]) -> str | None:
+    for choice in choices:
+        claimed = _claimed(kept, choice)
+        if gone not in claimed and stay <= claimed <= all_of_it:
+            return choice
+    return None
 
 
-def _agree(lead: str, items: Sequence[str]) -> str:
-    """Makes "There are" before what is now one thing "There is", and the other way round."""
-    found = _THERE.search(lead)
-    if found is None or (len(items) > 1 and found.group(2).lower() == "are"):
-        return lead
-    return f"{lead[: found.start()]}{found.group(1)} {_be(items[0])} "
+def _heard(kept: str, sentence: str) -> list[Assertion]:
+    """The claims of a sentence behind what was kept, counted from its own beginning."""
+    ahead = f"{kept.rstrip()} " if kept.strip() else ""
+    return [_moved(claim, -len(ahead)) for claim in read("", ahead + sentence) if claim.start >= len(ahead)]
 
 
-def _there(names: Sequence[str]) -> str:
-    return f"There {_be(names[0])} {_join(names)}"
+def _claimed(kept: str, sentence: str) -> set[Key]:
+    return {claim.key for claim in _heard(kept, sentence.strip())}
 
 
-def _be(name: str) -> str:
-    words = name.split()
-    return (
-        "are"
-        if _PLURAL_START.match(name) or (words[0].lower() not in ("a", "an", "one") and is_plural(words[-1]))
-        else "is"
-    )
+def _moved(claim: Assertion, by: int) -> Assertion:
+    return replace(claim, start=claim.start + by, end=claim.end + by)
 
 
-def _indefinite(name: str) -> str:
-    name = name[0].lower() + name[1:]
-    first, last = name.split()[0], name.split()[-1]
-    if first in ("a", "an", "one", "another", "some") or _PLURAL_START.match(name) or is_plural(last):
-        return name
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-
-
-def _capital(text: str, at_start: bool) -> str:
-    return text[0].upper() + text[1:] if at_start else text
+def _begins_with_pronoun(sentence: str) -> bool:
+    words = sentence.split()
+    return bool(words) and words[0].lower().strip(",.") in _PRONOUNS

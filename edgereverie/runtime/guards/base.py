@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 from edgereverie.records import Answer
 from edgereverie.runtime.request import Piece, Request, Retraction
 
+ABSTENTION = "I am not sure what the image shows."  # the text of an answer that abstains
+
 
 @runtime_checkable
 class AnswerGuard(Protocol):

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from edgereverie.synthesis.rules.facts import CLOSE, FAMILIES, Picture
 from edgereverie.synthesis.rules.items import NUMBERS, capital
 from edgereverie.synthesis.rules.names import exact_forms, forms, kind, many, noun, one
-from edgereverie.text.claims import mentions
 from edgereverie.text.english import (
     DETERMINERS,
     FUNCTION_WORDS,
@@ -25,6 +24,7 @@ from edgereverie.text.english import (
     with_article,
     words_of,
 )
+from edgereverie.text.mentions import mentions
 
 
 class Edit(NamedTuple):
