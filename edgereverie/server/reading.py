@@ -188,7 +188,7 @@ def _require_length(turns: Sequence[Turn], model: Model) -> None:
 def _options(request: ChatRequest, model: Model, settings: Settings) -> Options:
     grammar = ""
     if request.response_format is not None and request.response_format.type == "json_object":
-        if not getattr(model.engine, "grammar", False):
+        if not model.engine.grammar:
             raise Refusal(
                 400,
                 f"The backend {model.engine.backend!r} cannot promise JSON.",
