@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
+
+def _off(value: bool) -> bool:
+    if value:
+        raise ValueError("this server does not offer it")
+    return value
+
+
+Off = Annotated[bool, AfterValidator(_off), WithJsonSchema({"type": "boolean", "const": False})]
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -92,7 +100,7 @@ class ChatRequest(_Strict):
     # Honoured at the one value that changes nothing.
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    logprobs: Literal[False] | None = None
+    logprobs: Off | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
     # Nothing here depends on them.
     user: str | None = Field(None, description="Ignored.")

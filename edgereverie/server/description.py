@@ -43,7 +43,7 @@ def describe(model: Model, settings: Settings, guards: Sequence[str]) -> bytes:
         "description": "The answer; a stream of ChatChunk events where stream is true.",
         "content": {
             "application/json": {"schema": _schema(ChatCompletion, schemas)},
-            "text/event-stream": {"schema": {"type": "string"}, "x-event-schema": _schema(ChatChunk, schemas)},
+            "text/event-stream": {"schema": _events(_schema(ChatChunk, schemas), _schema(ErrorReply, schemas))},
         },
     }
     body = {"required": True, "content": {"application/json": {"schema": chat}}}
@@ -58,7 +58,6 @@ def describe(model: Model, settings: Settings, guards: Sequence[str]) -> bytes:
         "/v1/models/{model}": {"get": _operation("model", "The same by its name", found) | {"parameters": [name]}},
         "/health": {"get": _operation("health", "Whether the server answers", _answered(Health, schemas))},
     }
-    _schema(ErrorReply, schemas)
     described = {
         "openapi": "3.1.0",
         "info": {
@@ -83,6 +82,14 @@ def _schema(kind: type[BaseModel], schemas: dict[str, Any]) -> dict[str, str]:
     schemas.update(found.pop("$defs", {}))
     schemas[kind.__name__] = found
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _events(*contents: dict[str, str]) -> dict[str, Any]:
+    """Of each event in the stream, as OpenAPI describes server-sent ones."""
+    content = {"anyOf": list(contents)}
+    json_text = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
+    data = {"anyOf": [{"const": "[DONE]"}, json_text]}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _answered(kind: type[BaseModel], schemas: dict[str, Any]) -> dict[str, Any]:

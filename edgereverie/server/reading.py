@@ -22,18 +22,21 @@ from edgereverie.server.refusal import Refusal, told
 
 _LONGEST_TOKEN = 64  # characters; a text with fewer tokens than characters / this does not exist outside mischief
 
+_LIVE = {"flag", "contrast"}  # these change nothing that was shown; any other guard, known or not, may
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request that is sound as far as can be told without its picture. url: where that is, None where there is none.
 
-    events: text may be sent as soon as there is any, and taken back.
+    live: no guard takes text back. events: the client asked for text as soon as there is any, and for what is taken back.
     """
 
     turns: tuple[Turn, ...]
     url: str | None
     options: Options
     guards: str
+    live: bool
     stream: bool
     usage: bool
     events: bool
@@ -54,11 +57,13 @@ def asked(body: bytes, model: Model, settings: Settings) -> Asked:
         raise Refusal(400, "stream_options goes with stream: true only.", param="stream_options")
     turns, url = _conversation(request.messages)
     _require_length(turns, model)
+    guards = settings.guard if request.guard is None else request.guard
     return Asked(
         turns,
         url,
         _options(request, model, settings),
-        _guards(settings.guard if request.guard is None else request.guard),
+        guards,
+        _are_live(guards),
         bool(request.stream),
         streams is not None and streams.include_usage,
         streams is not None and streams.edgereverie_events,
@@ -207,9 +212,10 @@ def _options(request: ChatRequest, model: Model, settings: Settings) -> Options:
     )
 
 
-def _guards(names: str) -> str:
+def _are_live(guards: str) -> bool:
+    """Whether an answer under these guards may be sent piece by piece to a client that cannot take text back."""
     try:
-        chosen(names)
+        decoding, looking = chosen(guards)
     except EdgeReverieError as error:
         raise Refusal(400, told(error), param="guard", code="invalid_value") from None
-    return names
+    return {guard.name for guard in (decoding, *looking) if guard is not None} <= _LIVE

@@ -14,8 +14,6 @@ from edgereverie.server.reading import Asked
 from edgereverie.server.refusal import Refusal, busy
 from edgereverie.server.replies import Completion, event
 
-# These never change what was shown. Text of any other guard, known or not, waits.
-_LIVE = {"none", "flag", "contrast"}
 _SIGN_OF_LIFE = b": still at work\n\n"  # a comment, which clients skip and proxies take for activity
 _SIGN_SECONDS = 10.0
 
@@ -28,15 +26,6 @@ async def in_time(until: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise busy("The answer takes longer than this server allows.", 10, code="timeout") from None
-
-
-def is_live(guards: str) -> bool:
-    """Whether an answer under these guards may be sent piece by piece to a client that cannot take text back.
-
-    >>> is_live("none"), is_live("flag"), is_live("contrast, flag"), is_live("flag,verify")
-    (True, True, True, False)
-    """
-    return all(name.strip() in _LIVE for name in guards.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ class Stream:
             await asyncio.gather(coming, return_exceptions=True)
 
     async def _happened(self, happened: Event) -> None:
-        live = self.request.events or is_live(self.request.guards)
+        live = self.request.live or self.request.events
         if isinstance(happened, Done):
             if not live and happened.answer.text:
                 await self.connection.write(self.completion.piece(happened.answer.text))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -65,7 +67,7 @@ def test_it_answers_as_it_describes_itself(server: Running, method: str, path: s
     statuses = Counter()
 
     @settings(
-        max_examples=80,
+        max_examples=40,
         suppress_health_check=list(HealthCheck),
         derandomize=True,
         database=None,
@@ -80,6 +82,25 @@ def test_it_answers_as_it_describes_itself(server: Running, method: str, path: s
     conforms()
     assert max(statuses) < 500, statuses
     assert statuses[200] if mode == "POSITIVE" else statuses[400] + statuses[404], statuses
+
+
+@pytest.mark.slow
+def test_it_stands_all_phases_of_schemathesis() -> None:
+    """Every boundary of every field, thousands of drawn requests, and chains of them; each event of a stream is checked too."""
+    pytest.importorskip("schemathesis")
+    words = ["--max-examples", "100", "--exclude-checks", "positive_data_acceptance", "--generation-deterministic"]
+    with running(Actor(*mended())) as server:
+        command = [
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "run",
+            f"http://localhost:{server.port}/openapi.json",
+            *words,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout
+    assert "No issues found" in done.stdout
 
 
 # OpenAI's client, as it is installed
