@@ -34,12 +34,13 @@ Answering = Callable[[Connection, bytes], Awaitable[None]]
 
 
 class Routes:
-    """Paths and methods. One thread of its own reads requests and decodes pictures, one after the other, so that what is
-    decoded at a time is one picture."""
+    """Paths and methods. One thread reads requests and another decodes pictures, one after the other: what is decoded at a
+    time is one picture, and a question without one need not wait for it."""
 
     def __init__(self, model: Model, settings: Settings, worker: Worker) -> None:
         self._model, self._settings, self._worker = model, settings, worker
         self._reading = ThreadPoolExecutor(1, "edgereverie-reading")
+        self._looking = ThreadPoolExecutor(1, "edgereverie-looking")
         self._fetching = asyncio.Semaphore(4)
         self._models = _served(model, settings)
         described = describe(model, settings, sorted(GUARDS.names()))
@@ -54,7 +55,8 @@ class Routes:
             self._table[path] = ("GET", self._fixed(content, kind, {"Content-Security-Policy": POLICY}))
 
     def close(self) -> None:
-        self._reading.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._reading, self._looking):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def admit(self, head: Head) -> Answering:
         """What answers it. Raises Refusal for what can be refused before its body was read."""
@@ -120,18 +122,19 @@ class Routes:
 
     async def _chat(self, connection: Connection, body: bytes) -> None:
         until = asyncio.get_running_loop().time() + self._settings.limits.seconds
-        async with in_time(until):
-            request = await self._in_thread(partial(asked, body, self._model, self._settings))
-            question = await self._question(request)
-        connection.release()
-        completion = Completion(self._model.name)
-        async with aclosing(self._worker.answer(question)) as events:
-            if request.stream:
-                await Stream(connection, completion, request).send(events, until)
-                return
+        with self._worker.place():
             async with in_time(until):
-                done = await _last(events)
-        await connection.respond(200, completion.whole(done.answer), JSON, {})
+                request = await _in(self._reading, partial(asked, body, self._model, self._settings))
+                question = await self._question(request)
+            connection.release()
+            completion = Completion(self._model.name)
+            async with aclosing(self._worker.answer(question)) as events:
+                if request.stream:
+                    await Stream(connection, completion, request).send(events, until)
+                    return
+                async with in_time(until):
+                    done = await _last(events)
+            await connection.respond(200, completion.whole(done.answer), JSON, {})
 
     async def _question(self, request: Asked) -> Question:
         settings, url = self._settings, request.url
@@ -146,7 +149,7 @@ class Routes:
             else:
                 read = partial(from_folder, url, settings.files, settings.limits)
             look = partial(decoded, spec=self._model.image, limits=settings.limits)
-            picture = await self._in_thread(lambda: look(read()))
+            picture = await _in(self._looking, lambda: look(read()))
         return Question(picture, request.turns, request.options, request.guards)
 
     async def _fetch(self, url: str) -> bytes:
@@ -160,8 +163,9 @@ class Routes:
         async with self._fetching:
             return await fetched(url, self._settings.limits)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._reading, work)
+
+async def _in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
 async def _last(events: AsyncIterator[Event]) -> Done:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from edgereverie.errors import BackendError, DataError, EdgeReverieError
@@ -56,13 +56,15 @@ class Worker:
         self._current: _Job | None = None
         self._changed = threading.Condition()
         self._closing = False
+        self._places = 0  # only the event loop's thread changes it
         self._thread = threading.Thread(target=self._run, name="edgereverie-model", daemon=True)
         self._thread.start()
 
     @property
     def load(self) -> int:
-        """Questions that are answered or wait."""
-        return len(self._queue) + (self._current is not None)
+        """Questions that are read, wait or are answered; one that was given up counts until the model has let go of it."""
+        current = self._current
+        return self._places + (current is not None and current.cancelled)
 
     @property
     def alive(self) -> bool:
@@ -75,14 +77,26 @@ class Worker:
         if self.load > self._waiting:
             raise busy(f"{self.load} questions are waiting already.", 2, status=429, code="queue_full")
 
-    async def answer(self, question: Question) -> AsyncIterator[Event]:
-        """The answer's events, last a Done. Closing this iterator stops the answer at its next token.
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place in the queue, from before the question's picture is decoded until its answer is sent."""
+        self.require_room()
+        self._places += 1
+        try:
+            yield
+        finally:
+            self._places -= 1
 
-        Raises Refusal when the queue is full, the question does not fit the model, or the model fails.
+    async def answer(self, question: Question) -> AsyncIterator[Event]:
+        """The answer's events, last a Done, for whoever holds a place. Closing this iterator stops the answer at its next
+        token.
+
+        Raises Refusal when the question does not fit the model, the model fails, or the server stops.
         """
         job = _Job(question, asyncio.get_running_loop())
         with self._changed:
-            self.require_room()
+            if self._closing:
+                raise busy("The server is stopping.", 5)
             self._queue.append(job)
             self._changed.notify()
         try:

@@ -121,21 +121,23 @@ class Running:
             client.sendall(data)
             return read_all(client)
 
-    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
+    def call(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 20
+    ) -> Reply:
         content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         fields = {"Host": f"localhost:{self.port}", "Connection": "close", "Content-Length": str(len(content))}
         if body is not None:
             fields["Content-Type"] = "application/json"
         fields |= headers or {}
         head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        return Reply(self.raw(head.encode("latin-1") + b"\r\n" + content))
+        return Reply(self.raw(head.encode("latin-1") + b"\r\n" + content, timeout))
 
     def get(self, path: str, **headers: str) -> Reply:
         return self.call("GET", path, headers=headers)
 
-    def chat(self, messages: Any = None, **fields: Any) -> Reply:
+    def chat(self, messages: Any = None, timeout: float = 20, **fields: Any) -> Reply:
         body = {"model": self.server.model.name, "messages": ASK if messages is None else messages} | fields
-        return self.call("POST", "/v1/chat/completions", body)
+        return self.call("POST", "/v1/chat/completions", body, timeout=timeout)
 
     def settled(self, what: Callable[[], bool], seconds: float = 10) -> bool:
         """Whether it comes true in time."""
