@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError
 from edgereverie.server.limits import Settings
 
@@ -165,6 +167,14 @@ def test_the_model_is_described(server: Running) -> None:
     assert model["edgereverie"]["guards"][0] == "flag" and "verify" in model["edgereverie"]["guards"]
 
 
+def test_a_model_whose_name_has_a_slash() -> None:
+    actor = Actor(*played("Yes."))
+    actor.name = "org/model"
+    with running(actor) as server:
+        assert server.get("/v1/models/org%2Fmodel").json["id"] == "org/model"
+        assert server.get("/v1/models/org/model").json["id"] == "org/model"
+
+
 def test_another_program_has_the_port(server: Running) -> None:
     actor = Actor()
     with pytest.raises(BackendError, match="cannot be listened on"):
@@ -183,9 +193,11 @@ def test_another_program_has_the_port(server: Running) -> None:
 # The command
 
 
-def _command(*words: str, key: str | None = None) -> subprocess.Popen[str]:
+def _command(*words: str, key: str | None = None, path: Path | None = None) -> subprocess.Popen[str]:
+    """path: looked at before this checkout."""
     root = Path(__file__).parent.parent.parent
-    environment = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+    places = os.pathsep.join(map(str, filter(None, (path, root))))
+    environment = os.environ | {"PYTHONPATH": places, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
     if key is not None:
         environment["EDGEREVERIE_API_KEY"] = key
     return subprocess.Popen(
@@ -195,8 +207,6 @@ def _command(*words: str, key: str | None = None) -> subprocess.Popen[str]:
 
 def test_the_command_serves_until_it_is_stopped() -> None:
     """The starter itself: a picture of nothing, a question, its answer; then one signal, and it leaves without an error."""
-    import http.client
-
     pytest.importorskip("torch")
     process = _command("starter", "--port", "0", key="sesame")
     try:
@@ -214,6 +224,42 @@ def test_the_command_serves_until_it_is_stopped() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
         assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["gguf-q8-0", "onnx-int8"])
+def test_a_bundle_is_served_without_torch(exported: Callable[[str], Path], profile: str, tmp_path: Path) -> None:
+    """The process cannot import torch at all; the picture, the claims and JSON grammar where there is one."""
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    code = "import sys\nfor name in ('torch', 'transformers', 'peft', 'bitsandbytes'): sys.modules[name] = None\n"
+    (blocked / "sitecustomize.py").write_text(code)
+    bundle = exported(profile)
+    process = _command(str(bundle), "--port", "0", path=blocked)
+    try:
+        told = process.stderr.readline()
+        host, port = re.search(r"http://([\d.]+):(\d+)", told).groups()
+        client = http.client.HTTPConnection(host, int(port), timeout=60)
+        body = {"model": Bundle.load(bundle).name, "messages": showing(data_uri(png((96, 96)))), "max_tokens": 12}
+        for fields in ({"guard": "flag"}, {"guard": "verify"}, {"response_format": {"type": "json_object"}}):
+            client.request(
+                "POST", "/v1/chat/completions", json.dumps(body | fields), {"Content-Type": "application/json"}
+            )
+            response = client.getresponse()
+            answer = json.loads(response.read())
+            if "guard" in fields:
+                assert answer["edgereverie"]["guards"] == [fields["guard"]], answer
+            elif profile.startswith("gguf"):
+                assert answer["choices"][0]["message"]["content"].lstrip().startswith("{")
+            else:
+                assert (response.status, answer["error"]["param"]) == (400, "response_format")
+        client.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
     finally:
         process.kill()
         process.wait()

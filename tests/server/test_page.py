@@ -222,6 +222,27 @@ def test_characters_outside_the_first_plane_are_counted_as_one(page: Callable[..
     assert browser.run("document.querySelector('.answer .word').textContent") == "ring"
 
 
+def test_claims_that_overlap_share_one_mark(page: Callable[..., Browser], picture: Path) -> None:
+    """It carries the worse verdict, and its card and its name tell both."""
+    from edgereverie.records import Answer, Claim
+    from edgereverie.runtime.request import Done, Piece
+
+    claims = (
+        Claim("a red ring", 0, 10, "ring", 0.9, "supported", statement="There is a ring."),
+        Claim("red", 2, 5, "ring", 0.1, "contradicted", statement="The ring is red."),
+    )
+    browser = page(Actor(Piece("a red ring"), Done(Answer("a red ring", claims))))
+    browser.choose(picture)
+    _ask(browser)
+    assert browser.run("document.querySelectorAll('.answer .claim').length") == 1
+    name = "a red ring: a red ring supported by the picture, red contradicted by the picture"
+    assert browser.run("document.querySelector('.answer .contradicted').getAttribute('aria-label')") == name
+    browser.click(".answer .claim")
+    browser.until("!document.querySelector('#card').hidden")
+    text = browser.run("document.querySelector('#card').innerText")
+    assert "There is a ring." in text and "The ring is red." in text
+
+
 def test_an_answer_is_text_and_never_a_page(page: Callable[..., Browser], picture: Path) -> None:
     browser = page(Actor(*played("<img src=x onerror=alert(1)><b>ring</b>")))
     browser.choose(picture)

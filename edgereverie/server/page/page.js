@@ -15,6 +15,7 @@ const GUARDS = {
   contrast: "Prefers words that the picture makes likelier.",
   rollback: "Takes back a sentence that the picture does not support, and tries once more.",
   agree: "Answers several times, and keeps what the answers agree on.",
+  abstain: "Says only what a calibrated rule vouches for.",
   search: "Writes sentence by sentence, and keeps the one that fits the picture best.",
 };
 const state = { model: null, picture: null, turns: [], running: null };
@@ -303,9 +304,10 @@ function marked(text, claims) {
 function mark(words, claims) {
   const verdict = WORST[Math.max(...claims.map((claim) => WORST.indexOf(claim.verdict)))];
   const { sign, said } = VERDICTS[verdict];
+  const told = claims.length === 1 ? said : claims.map((claim) => `${claim.text} ${VERDICTS[claim.verdict].said}`).join(", ");
   const element = make(
     "span",
-    { class: `claim ${verdict}`, role: "button", tabindex: "0", "aria-expanded": "false", "aria-label": `${words}: ${said}` },
+    { class: `claim ${verdict}`, role: "button", tabindex: "0", "aria-expanded": "false", "aria-label": `${words}: ${told}` },
     make("span", { class: "word" }, words),
     make("span", { class: "sign", "aria-hidden": "true" }, sign),
   );
@@ -338,9 +340,11 @@ function explained(claim) {
   return [
     make("p", {}, make("span", { class: `verdict ${tone}` }, `${sign} ${claim.verdict}`), `: ${claim.statement || claim.text}`),
     make("p", { class: `scale ${tone}` }, scale, `support ${percent(claim.support)}`),
-    make("p", { class: "soft" }, claim.why || said),
+    make("p", { class: "soft" }, sentence(claim.why || said)),
   ];
 }
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
 function listed(claims) {
   const items = claims.map((claim) => {
