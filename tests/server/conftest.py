@@ -29,6 +29,14 @@ def _scripted() -> Any:
     return module
 
 
+@pytest.fixture(autouse=True)
+def nothing_unforeseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """A traceback in the log is a fault of the server's, whatever the client did. ``caplog.clear()`` takes back one that a
+    test asked for."""
+    yield
+    assert not [record for record in caplog.get_records("call") if record.exc_info or record.name == "asyncio"]
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     corpus = ["Yes, there is a ring. No, there is no ring in the image. A red star and a moon. Is there a star?"] * 5

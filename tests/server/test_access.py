@@ -205,6 +205,7 @@ def _command(*words: str, key: str | None = None, path: Path | None = None) -> s
     )
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_stopped() -> None:
     """The starter itself: a picture of nothing, a question, its answer; then one signal, and it leaves without an error."""
     pytest.importorskip("torch")

@@ -163,7 +163,9 @@ def test_a_figure_that_json_cannot_hold_is_left_out(serving: Serving) -> None:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_model_that_fails(serving: Serving, failure: Exception, status: int, code: str, stream: bool) -> None:
+def test_a_model_that_fails(
+    serving: Serving, failure: Exception, status: int, code: str, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """The server tells it and goes on; a stream that began tells it in an event, and does not end as if all were well."""
     server = serving(Actor(Piece("There"), failure))
     reply = server.chat(stream=stream, guard="none")
@@ -174,6 +176,8 @@ def test_a_model_that_fails(serving: Serving, failure: Exception, status: int, c
     else:
         assert (reply.status, reply.error["code"]) == (status, code)
     assert b"secret" not in reply.body
+    assert any(record.exc_info for record in caplog.records) == (code == "internal_error")
+    caplog.clear()
     assert server.get("/health").status == 200
 
 

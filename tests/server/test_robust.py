@@ -10,6 +10,7 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -395,6 +396,27 @@ def test_requests_that_went_through_a_shredder(one: Running) -> None:
         reply = one.call("POST", "/v1/chat/completions", bytes(shredded))
         statuses.add(reply.status)
     assert statuses <= {200, 400, 404} and 400 in statuses
+
+
+def test_heads_that_went_through_a_shredder(one: Running) -> None:
+    """The same for the whole request, its head included. The server answers or closes, and goes on."""
+    rng, whole = random.Random(11), _request(guard="none")
+    end = whole.index(b"\r\n\r\n") + 4
+    statuses = Counter()
+    for _ in range(300):
+        shredded = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            place = rng.randrange(end)
+            shredded[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+        with one.connect() as client:
+            client.sendall(shredded)
+            client.shutdown(socket.SHUT_WR)
+            data = read_all(client)
+        statuses[Reply(data).status if data else 0] += 1
+    assert set(statuses) <= {0, 200, 400, 401, 403, 404, 405, 411, 413, 415, 431, 501, 505}, statuses
+    assert statuses[400] > 20
+    assert one.settled(one.idle)
+    assert one.chat().status == 200
 
 
 # Long
