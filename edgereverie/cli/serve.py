@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgereverie.cli.choices import Backend, Guard, MaxTokens
+from edgereverie.cli.choices import Backend, Device, Guard, GuardProfile, guarding
 
 
 def serve(
@@ -18,9 +18,11 @@ def serve(
         str | None,
         typer.Option(envvar="EDGEREVERIE_API_KEY", help="What clients must send. The variable keeps it out of ps."),
     ] = None,
-    guard: Guard = "flag",
+    guard: Guard = None,
+    guard_profile: GuardProfile = None,
     backend: Backend = "auto",
-    max_tokens: MaxTokens = 160,
+    device: Device = "auto",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer where a request names none, in tokens.")] = 160,
     allow_files: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Requests may name pictures under this folder.")
     ] = None,
@@ -40,6 +42,7 @@ def serve(
     from edgereverie import stages
     from edgereverie.server.limits import MIB, Limits, Settings
 
+    guards = guarding(guard, guard_profile, "flag")
     limits = Limits(max_image * MIB, max_pixels * 1_000_000, max_request * MIB, max_queue, max_seconds)
-    settings = Settings(host, port, api_key, allow_files, allow_urls, guard, max_tokens, limits)
-    stages.serve(model, settings, backend=backend)
+    settings = Settings(host, port, api_key, allow_files, allow_urls, guards, max_tokens, limits)
+    stages.serve(model, settings, backend=backend, device=device)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from edgereverie.server.listening import Server
 
 
-def serve(path: str, settings: Settings, *, backend: str = "auto") -> None:
+def serve(path: str, settings: Settings, *, backend: str = "auto", device: str = "auto") -> None:
     """Serve until Ctrl-C or SIGTERM. path: what ``open_model`` takes. Says where it listens, and with what."""
     try:
         from edgereverie.server import listening
     except ImportError as error:
         raise MissingPackage(error.name or "h11", "Serving", "serve") from None
-    asyncio.run(listening.serve(open_model(path, backend=backend), settings, _told))
+    asyncio.run(listening.serve(open_model(path, backend=backend, device=device), settings, _told))
 
 
 def _told(server: Server) -> None:
