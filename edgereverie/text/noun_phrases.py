@@ -27,6 +27,7 @@ from edgereverie.text.english import (
     singular,
     words_of,
 )
+from edgereverie.text.nouns import ABSTRACT, COMPOUNDS, MEASURES
 
 
 class Word(NamedTuple):
@@ -67,36 +68,6 @@ class Sentence(NamedTuple):
     phrases: list[Phrase]
 
 
-# Words for places, parts, amounts and impressions, and for the picture itself: nothing that one could fail to see.
-ABSTRACT = words_of(
-    "image picture photo photograph scene view background foreground left right top bottom centre center middle side "
-    "corner edge place position location area spot part section end front back rear distance direction way thing "
-    "object item shape figure element kind type sort variety number amount lot total rest pair set point group bunch "
-    "row line series array collection stack pile range piece slice bit addition fact detail moment time day "
-    "atmosphere sense feeling mood focus attention subject presence absence lack action activity event setting "
-    "surroundings environment context reason answer question motion style color colour size height width length angle "
-    "order process use purpose experience appearance impression touch contrast variation condition state case example "
-    "instance composition perspective arrangement life nature hint form pattern combination mix space pop look role "
-    "skill design procedure treatment jump air doubt act vicinity proximity conversation work fun joy beauty charm "
-    "depth interest leisure relaxation occasion none everything scenery one ones other others conclusion result "
-    "drawing half quarter hmm ok okay sure sorry hello thanks unknown unclear unsure"
-)
-# Heads that only count or hold what follows "of": the thing is after it.
-_MEASURES = words_of(
-    "group pair couple bunch number lot lots variety series row rows array collection set piece pieces slice slices "
-    "bit kind type sort herd flock crowd stack pile dozen dozens hundreds assortment range plenty cluster team line "
-    "kinds types groups pairs bunches stacks piles"
-)
-_COMPOUNDS = frozenset(
-    [
-        "hot dog", "fire hydrant", "traffic light", "stop sign", "parking meter", "teddy bear", "hair dryer", "hair drier",
-        "wine glass", "cell phone", "mobile phone", "baseball bat", "baseball glove", "tennis racket", "tennis ball",
-        "sports ball", "dining table", "potted plant", "coffee cup", "coffee table", "tennis court", "life jacket",
-        "street sign", "street light", "remote control", "computer mouse", "living room", "parking lot", "swimming pool",
-        "christmas tree", "polar bear", "ice cream", "french fry", "baby carriage", "toilet paper", "surf board",
-        "skate board", "snow board",
-    ]
-)  # fmt: skip
 _TAKES_BARE = words_of("eating drinking holding wearing serving eats drinks holds wears")
 _KEEPS_PLURAL_FIRST = words_of("sports clothes news glasses")
 _VERBS = (VERBS_S | VERBS_BASE) - PLURAL_ONLY
@@ -132,7 +103,7 @@ def phrase_at(words: list[Word], at: int) -> Phrase | None:
     content, last = at, _noun_end(words, at)
     if last is None:
         return None
-    if words[last - 1].text in _MEASURES and last < len(words) and words[last].text == "of":
+    if words[last - 1].text in MEASURES and last < len(words) and words[last].text == "of":
         inner = phrase_at(words, last + 1)
         return (
             None if inner is None else inner._replace(first=first, content=inner.content if content > first else first)
@@ -265,7 +236,7 @@ def _subject(words: list[Word], content: int, last: int, determined: bool) -> st
     head = words[last - 1].text
     one = determined and words[content - 1].text in SINGULAR_DETERMINERS
     noun = head if one and not is_plural(head) else singular(head)
-    if last - 1 > content and (pair := f"{words[last - 2].text} {noun}") in _COMPOUNDS:
+    if last - 1 > content and (pair := f"{words[last - 2].text} {noun}") in COMPOUNDS:
         return pair
     return noun
 
@@ -301,3 +272,8 @@ def _is_bare_list(words: list[Word]) -> bool:
         if longest > 3:
             return False
     return names > 0
+
+
+def word_at(words: list[Word], at: int) -> str:
+    """The word at ``at``, or nothing after the end."""
+    return words[at].text if at < len(words) else ""
