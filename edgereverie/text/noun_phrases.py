@@ -75,6 +75,7 @@ _BE = words_of("is are was were")
 _CLOSERS = frozenset({",", ".", ";"}) | FUNCTION_WORDS | _VERBS
 _NO_NAME = FUNCTION_WORDS | DETERMINERS | VERBS_S | ABSTRACT
 _TOKEN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ]+n['’]t\b|['’]s\b|[A-Za-zÀ-ÖØ-öø-ÿ]+(?:-[A-Za-zÀ-ÖØ-öø-ÿ]+)*|\d+|[^\w\s]")
+_DETERMINERS_MOST = 6  # one after another; any longer row of them is no phrase
 SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 
 
@@ -98,7 +99,7 @@ def words_in(text: str, start: int, end: int) -> list[Word]:
 def phrase_at(words: list[Word], at: int) -> Phrase | None:
     """The noun phrase that begins at ``at``, or None. A measure and its "of" belong to the phrase: a group of people."""
     first = at
-    while at < len(words) and is_determiner(words, at):
+    while at < min(len(words), first + _DETERMINERS_MOST) and is_determiner(words, at):
         at += 1
     content, last = at, _noun_end(words, at)
     if last is None:
