@@ -195,6 +195,9 @@ def _noun_end(words: list[Word], at: int) -> int | None:
         if word == "and" and head is None and at > begin and at + 1 < len(words) and is_adjective(words[at + 1].text):
             at += 1  # a black and white cat
             continue
+        if word == "," and head is None and at > begin and determined and _describes(words, at - 1, at + 1):
+            at += 1  # a large, colourful umbrella
+            continue
         if not word[0].isalpha() or word in FUNCTION_WORDS or is_determiner(words, at) or word == "no":
             break
         following = words[at + 1].text if at + 1 < len(words) else ""
@@ -212,6 +215,11 @@ def _noun_end(words: list[Word], at: int) -> int | None:
     if head is not None and head + 1 < at and is_noun_too(words[at - 1].text):
         head = at - 1
     return None if head is None else head + 1
+
+
+def _describes(words: list[Word], *places: int) -> bool:
+    """Whether all these are adjectives, and a noun can still follow."""
+    return places[-1] + 1 < len(words) and all(is_adjective(words[at].text) for at in places)
 
 
 def _shines(words: list[Word], at: int, begin: int) -> bool:
