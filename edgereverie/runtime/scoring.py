@@ -10,6 +10,7 @@ import numpy as np
 
 from edgereverie.chat import render, tokenize
 from edgereverie.records import Turn
+from edgereverie.runtime.sampling import log_softmax
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -42,18 +43,12 @@ def score_ids(
     prompt, cut = model.prompt(image, turns)
     stream, logits = model.run(image, [*prompt, *ids[:-1]], cut, every=True)
     stream.close()
-    rows = logits[len(prompt) - 1 - cut :].astype(np.float64)
-    return Scored(rows[np.arange(len(ids)), ids] - log_sum_exp_of(rows), spans, margins_of(rows))
-
-
-def log_sum_exp_of(rows: np.ndarray) -> np.ndarray:
-    """(n, vocabulary) -> (n,)."""
-    top = rows.max(axis=1)
-    return top + np.log(np.exp(rows - top[:, None]).sum(axis=1))
+    rows = log_softmax(logits[len(prompt) - 1 - cut :])
+    return Scored(rows[np.arange(len(ids)), ids], spans, margins_of(rows))
 
 
 def margins_of(rows: np.ndarray) -> np.ndarray:
-    """(n, vocabulary) logits -> (n,): the largest minus the second."""
+    """(n, vocabulary) logits or log-probabilities -> (n,): the largest minus the second."""
     second, first = np.partition(rows, -2, axis=1)[:, -2:].T
     return first - second
 

@@ -12,7 +12,7 @@ from edgereverie.runtime.calibration.scaling import fit_logistic, isotonic
 from edgereverie.runtime.fusion import ASKED, EVERY, Feature, Fusion, Reading, Readings, figures, seen
 
 STRAIGHTENED_FROM = 1000  # claims of a group that an isotonic map takes
-_OWN_FROM, _OWN_EACH = 300, 30  # claims, and of the rarer label, that a kind of claim needs for weights of its own
+_OWN_FROM, _OWN_EACH = 100, 15  # claims, and of the rarer label, that a kind of claim needs for weights of its own
 _L2 = 1.0
 _TAIL = 0.005  # of a feature's values on either side are pulled in to the rest
 _CANDIDATES = (
