@@ -9,13 +9,13 @@ import pytest
 
 from edgereverie.records import Answer, Options, Turn
 from edgereverie.registry import GUARDS
-from edgereverie.runtime.fusion import EVERY, Feature, Fusion, Reading
+from edgereverie.runtime.fusion import EVERY, Feature, Fusion, Reading, Readings
 from edgereverie.runtime.guards.flag import Flag
 from edgereverie.runtime.model import Model
 from edgereverie.runtime.request import Request
 
 TURNS = (Turn("user", "Describe the image."),)
-GROUNDED = Fusion({EVERY: Reading((Feature("grounding", 1.0),))})
+GROUNDED = Fusion({EVERY: Readings(Reading((Feature("grounding", 1.0),)))})
 
 
 @pytest.fixture(scope="module")
