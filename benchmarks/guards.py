@@ -54,11 +54,12 @@ GUARDS: dict[str, Guarding] = {
     "agree": "agree",
 }
 _CONTRAST = tuple(name for name in GUARDS if name.startswith("contrast"))
-# What each kind of question is asked with: those that decode answer closed questions plainly, agree leaves long ones alone.
+# What each kind of question is asked with: contrast answers closed ones plainly, search and rollback all but
+# descriptions, and agree leaves all but short open ones alone.
 ASKED = {
     "describe": ("none", *_CONTRAST, "search", "rollback", "verify", "rollback,verify", "reflect"),
     "exists": ("none", "verify", "reflect"),
-    "short": ("none", *_CONTRAST[:2], "rollback", "verify", "rollback,verify", "reflect", "agree"),
+    "short": ("none", *_CONTRAST[:2], "verify", "reflect", "agree"),
 }
 Row = dict[str, Any]
 
