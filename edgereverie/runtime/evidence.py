@@ -149,6 +149,8 @@ def why(claim: Claim) -> str:
     asked 'Is there a ring in the image?' the model says yes (+2.4 nats over its guess without the picture)
     """
     told = [*_of_words(claim.evidence), *_of_questions(claim)]
+    if (doubt := claim.evidence.get("thing_verification", 0.0)) < 0:
+        told.append(f"the model doubts that what this speaks of is there ({doubt:+.1f} nats)")
     if "reflection" in claim.evidence:
         leaning = claim.evidence["reflection"]
         told.append(

@@ -10,7 +10,8 @@ from edgereverie.text.assertions import Assertion, Thing, thing
 from edgereverie.text.describing import is_visual
 from edgereverie.text.english import DEFINITE, VERBS_BASE, singular
 from edgereverie.text.mentions import Mention
-from edgereverie.text.noun_phrases import ABSTRACT, SENTENCE, Phrase, Word, phrase_at, words_in
+from edgereverie.text.noun_phrases import SENTENCE, Phrase, Word, phrase_at, words_in
+from edgereverie.text.nouns import ABSTRACT
 from edgereverie.text.places import Place, place_at
 from edgereverie.text.reading import read
 from edgereverie.text.statements import base_form, third_person

@@ -18,7 +18,8 @@ from edgereverie.text.describing import SUBSTANCES
 from edgereverie.text.english import with_article
 from edgereverie.text.noun_phrases import Word, sentences, words_in
 from edgereverie.text.places import Place, place_at
-from edgereverie.text.reading import placed, read, said_of
+from edgereverie.text.positions import placed
+from edgereverie.text.reading import read, said_of
 from edgereverie.text.statements import Clause, there_are, there_is
 
 

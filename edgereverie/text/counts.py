@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgereverie.text.assertions import Assertion, assertion, is_many, one_of
-from edgereverie.text.english import NUMERALS, PLURAL_ONLY, words_of
+from edgereverie.text.english import NUMERALS, PLURAL_ONLY, plural, words_of
 from edgereverie.text.noun_phrases import Phrase, Word
+from edgereverie.text.nouns import MEASURES
 from edgereverie.text.statements import there_are
 
 _WORDS = (
@@ -38,7 +39,8 @@ def numeral(number: int) -> str:
 
 def counted(text: str, words: list[Word], phrase: Phrase) -> Assertion | None:
     """How many a phrase says there are, where it says so; about fifty, two other and one are no such claim."""
-    if not is_many(words, phrase) or words[phrase.last - 1].text in PLURAL_ONLY:
+    head = words[phrase.last - 1].text
+    if head in PLURAL_ONLY or not (is_many(words, phrase) or plural(head) == head):
         return None
     found = _number(words, phrase)
     if found is None:
@@ -69,6 +71,8 @@ def _number(words: list[Word], phrase: Phrase) -> tuple[int, int, bool] | None:
             continue
         number = number_of(word)
         before = words[at - 1].text if at else ""
+        if before == "of" and at > 1 and words[at - 2].text in MEASURES:
+            before = ""  # a group of five people
         if number is None or number < 2 or before in _VAGUE or words[at + 1].text in _MORE | NUMERALS:
             return None
         return at, number, before == "least"

@@ -27,6 +27,7 @@ from edgereverie.text.english import (
     singular,
     words_of,
 )
+from edgereverie.text.nouns import ABSTRACT, COMPOUNDS, MEASURES
 
 
 class Word(NamedTuple):
@@ -67,36 +68,6 @@ class Sentence(NamedTuple):
     phrases: list[Phrase]
 
 
-# Words for places, parts, amounts and impressions, and for the picture itself: nothing that one could fail to see.
-ABSTRACT = words_of(
-    "image picture photo photograph scene view background foreground left right top bottom centre center middle side "
-    "corner edge place position location area spot part section end front back rear distance direction way thing "
-    "object item shape figure element kind type sort variety number amount lot total rest pair set point group bunch "
-    "row line series array collection stack pile range piece slice bit addition fact detail moment time day "
-    "atmosphere sense feeling mood focus attention subject presence absence lack action activity event setting "
-    "surroundings environment context reason answer question motion style color colour size height width length angle "
-    "order process use purpose experience appearance impression touch contrast variation condition state case example "
-    "instance composition perspective arrangement life nature hint form pattern combination mix space pop look role "
-    "skill design procedure treatment jump air doubt act vicinity proximity conversation work fun joy beauty charm "
-    "depth interest leisure relaxation occasion none everything scenery one ones other others conclusion result "
-    "drawing half quarter hmm ok okay sure sorry hello thanks unknown unclear unsure"
-)
-# Heads that only count or hold what follows "of": the thing is after it.
-_MEASURES = words_of(
-    "group pair couple bunch number lot lots variety series row rows array collection set piece pieces slice slices "
-    "bit kind type sort herd flock crowd stack pile dozen dozens hundreds assortment range plenty cluster team line "
-    "kinds types groups pairs bunches stacks piles"
-)
-_COMPOUNDS = frozenset(
-    [
-        "hot dog", "fire hydrant", "traffic light", "stop sign", "parking meter", "teddy bear", "hair dryer", "hair drier",
-        "wine glass", "cell phone", "mobile phone", "baseball bat", "baseball glove", "tennis racket", "tennis ball",
-        "sports ball", "dining table", "potted plant", "coffee cup", "coffee table", "tennis court", "life jacket",
-        "street sign", "street light", "remote control", "computer mouse", "living room", "parking lot", "swimming pool",
-        "christmas tree", "polar bear", "ice cream", "french fry", "baby carriage", "toilet paper", "surf board",
-        "skate board", "snow board",
-    ]
-)  # fmt: skip
 _TAKES_BARE = words_of("eating drinking holding wearing serving eats drinks holds wears")
 _KEEPS_PLURAL_FIRST = words_of("sports clothes news glasses")
 _VERBS = (VERBS_S | VERBS_BASE) - PLURAL_ONLY
@@ -104,6 +75,7 @@ _BE = words_of("is are was were")
 _CLOSERS = frozenset({",", ".", ";"}) | FUNCTION_WORDS | _VERBS
 _NO_NAME = FUNCTION_WORDS | DETERMINERS | VERBS_S | ABSTRACT
 _TOKEN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ]+n['’]t\b|['’]s\b|[A-Za-zÀ-ÖØ-öø-ÿ]+(?:-[A-Za-zÀ-ÖØ-öø-ÿ]+)*|\d+|[^\w\s]")
+_DETERMINERS_MOST = 6  # one after another; any longer row of them is no phrase
 SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 
 
@@ -127,12 +99,12 @@ def words_in(text: str, start: int, end: int) -> list[Word]:
 def phrase_at(words: list[Word], at: int) -> Phrase | None:
     """The noun phrase that begins at ``at``, or None. A measure and its "of" belong to the phrase: a group of people."""
     first = at
-    while at < len(words) and is_determiner(words, at):
+    while at < min(len(words), first + _DETERMINERS_MOST) and is_determiner(words, at):
         at += 1
     content, last = at, _noun_end(words, at)
     if last is None:
         return None
-    if words[last - 1].text in _MEASURES and last < len(words) and words[last].text == "of":
+    if words[last - 1].text in MEASURES and last < len(words) and words[last].text == "of":
         inner = phrase_at(words, last + 1)
         return (
             None if inner is None else inner._replace(first=first, content=inner.content if content > first else first)
@@ -223,6 +195,9 @@ def _noun_end(words: list[Word], at: int) -> int | None:
         if word == "and" and head is None and at > begin and at + 1 < len(words) and is_adjective(words[at + 1].text):
             at += 1  # a black and white cat
             continue
+        if word == "," and head is None and at > begin and determined and _describes(words, at - 1, at + 1):
+            at += 1  # a large, colourful umbrella
+            continue
         if not word[0].isalpha() or word in FUNCTION_WORDS or is_determiner(words, at) or word == "no":
             break
         following = words[at + 1].text if at + 1 < len(words) else ""
@@ -240,6 +215,11 @@ def _noun_end(words: list[Word], at: int) -> int | None:
     if head is not None and head + 1 < at and is_noun_too(words[at - 1].text):
         head = at - 1
     return None if head is None else head + 1
+
+
+def _describes(words: list[Word], *places: int) -> bool:
+    """Whether all these are adjectives, and a noun can still follow."""
+    return places[-1] + 1 < len(words) and all(is_adjective(words[at].text) for at in places)
 
 
 def _shines(words: list[Word], at: int, begin: int) -> bool:
@@ -265,7 +245,7 @@ def _subject(words: list[Word], content: int, last: int, determined: bool) -> st
     head = words[last - 1].text
     one = determined and words[content - 1].text in SINGULAR_DETERMINERS
     noun = head if one and not is_plural(head) else singular(head)
-    if last - 1 > content and (pair := f"{words[last - 2].text} {noun}") in _COMPOUNDS:
+    if last - 1 > content and (pair := f"{words[last - 2].text} {noun}") in COMPOUNDS:
         return pair
     return noun
 
@@ -301,3 +281,8 @@ def _is_bare_list(words: list[Word]) -> bool:
         if longest > 3:
             return False
     return names > 0
+
+
+def word_at(words: list[Word], at: int) -> str:
+    """The word at ``at``, or nothing after the end."""
+    return words[at].text if at < len(words) else ""

@@ -159,6 +159,9 @@ def test_why_tells_the_evidence() -> None:
         "asked whether the answer is right, the model leans to no (-0.7 nats)",
         "60% of its sampled answers agree",
     ]
+    assert why(replace(RING, evidence={"thing_verification": -2.0})) == (
+        "the model doubts that what this speaks of is there (-2.0 nats)"
+    )
     assert why(replace(RING, evidence={"grounding_sum": 0.01})) == "the picture changes nothing about these words"
     assert (
         why(replace(RING, evidence={"log_prob_mean": math.log(0.8)})) == "its words came with a probability of 80% each"
