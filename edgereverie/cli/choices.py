@@ -141,6 +141,9 @@ _SAMPLING: dict[str, tuple[Any, Any]] = {  # one for each field of Options
 }
 
 
+MaxTokens = _SAMPLING["max_tokens"][0]
+
+
 def sampled(verb: Callable[..., Any]) -> Callable[..., Any]:
     """The verb with an option for each field of ``Options``; its keyword ``options`` gets them as one."""
 
