@@ -17,10 +17,21 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 64_000_000  # an 8000 x 8000 photograph; anything larger is a mistake or a decompression bomb
 
 
-def open_image(source: Path | bytes) -> Image.Image:
+class TooManyPixels(DataError):
+    """A picture larger than is read."""
+
+    def __init__(self, found: str, most: int) -> None:
+        super().__init__(
+            f"{found}; at most {most:,} are read.",
+            hint="Scale it down first; the vision tower sees a few hundred pixels a side.",
+        )
+
+
+def open_image(source: Path | bytes, most: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture fully, upright (EXIF) and in RGB; transparency is laid on white.
 
-    Raises DataError that names the file when it is missing, empty, not a picture, cut short, or larger than MAX_PIXELS.
+    Raises DataError that names the file when it is missing, empty, not a picture or cut short, TooManyPixels when it has more
+    than ``most``.
     Only the first frame of an animation is read.
     """
     name = str(source) if isinstance(source, Path) else f"<{len(source)} bytes>"
@@ -29,7 +40,7 @@ def open_image(source: Path | bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(stream, formats=FORMATS) as opened:
-                require_size(opened, name)
+                require_size(opened, name, most)
                 opened.load()
                 picture = ImageOps.exif_transpose(opened)
                 if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
@@ -47,20 +58,19 @@ def open_image(source: Path | bytes) -> Image.Image:
         raise DataError(
             f"{name}: not an image that can be read.", hint=f"Formats read: {', '.join(FORMATS)}."
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:  # Pillow's own bound, met before the size can be asked
+        raise TooManyPixels(f"{name}: the image has hundreds of millions of pixels", most) from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
             f"{name}: the image is damaged or cut short ({error}).", hint="Copy or download it again."
         ) from None
 
 
-def require_size(picture: Image.Image, name: str) -> None:
-    """Raise DataError for a picture of more than MAX_PIXELS. name: the file's, for the message."""
+def require_size(picture: Image.Image, name: str, most: int = MAX_PIXELS) -> None:
+    """Raise TooManyPixels for a picture of more than ``most``. name: the file's, for the message."""
     width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise DataError(
-            f"{name}: the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are read.",
-            hint="Scale it down first; the vision tower sees a few hundred pixels a side.",
-        )
+    if width * height > most:
+        raise TooManyPixels(f"{name}: the image has {width} x {height} pixels", most)
 
 
 def square(picture: Image.Image, spec: ImageSpec) -> Image.Image:

@@ -28,6 +28,7 @@ from edgereverie.cli import (
     models,
     plan,
     recipes,
+    serve,
     train,
     upcycle,
 )
@@ -75,6 +76,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
 app.command("batch")(batch.batch)
+app.command("serve")(serve.serve)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(recipes.app, name="recipes")

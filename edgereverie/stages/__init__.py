@@ -43,6 +43,7 @@ _WHERE = {
     "plan": "planning",
     "preview_data": "curating",
     "run_benchmarks": "evaluation",
+    "serve": "serving",
     "train": "tuning",
     "upcycle": "backbones",
     "verdict": "exporting",
