@@ -14,6 +14,7 @@ from edgereverie.data.faults import Place
 from edgereverie.data.stream import written
 from edgereverie.errors import DataError, EdgeReverieError
 from edgereverie.records import Answer, Options, Prediction, as_json
+from edgereverie.runtime.profiles import DEFAULT
 from edgereverie.stages._console import bar, console, passing
 from edgereverie.stages._questions import Bad, Question, read_questions, with_pictures
 from edgereverie.stages.backbones import open_model
@@ -30,7 +31,7 @@ def batch(
     out: Path,
     *,
     images: Path | None = None,
-    guard: str = "flag",
+    guard: str = DEFAULT,
     backend: str = "auto",
     device: str = "auto",
     options: Options | None = None,
