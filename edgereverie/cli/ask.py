@@ -60,7 +60,7 @@ def ask(
     question = question.strip()
     if not question:
         raise typer.BadParameter("the question is empty.", param_hint="question")
-    guards = guarding(guard, guard_profile, "flag")
+    guards = guarding(guard, guard_profile)
     if html is not None and not html.absolute().parent.is_dir():
         raise typer.BadParameter(f"{html.parent} is no folder.", param_hint="--html")
     named, passed = pictures(image or [])

@@ -42,7 +42,7 @@ def batch(
     """
     from edgereverie import stages
 
-    guards = guarding(guard, guard_profile, "flag")
+    guards = guarding(guard, guard_profile)
     try:
         written = stages.batch(
             model, questions, out, images=images, guard=guards, backend=backend, device=device, options=options,

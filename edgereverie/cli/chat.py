@@ -57,7 +57,7 @@ def chat(
     from edgereverie.image import open_image
     from edgereverie.runtime.session import Session
 
-    guards = guarding(guard, guard_profile, "flag")
+    guards = guarding(guard, guard_profile)
     if image is not None:
         open_image(image)  # a picture that cannot be read is told before the model is loaded
     folder = state_folder() if history else None

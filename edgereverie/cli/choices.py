@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgereverie.runtime.profiles import DEFAULT, PROFILES
+
 if TYPE_CHECKING:
     from edgereverie.records import Options
 
@@ -42,8 +44,6 @@ def guards_named(names: str | None) -> str | None:
     """Names of guards or profiles with commas between them, each of them known; None stays None."""
     if names is None:
         return None
-    from edgereverie.runtime.profiles import PROFILES
-
     check = known("GUARDS", *PROFILES)
     found = [check(name.strip()) for name in names.split(",") if name.strip()]
     if not found:
@@ -55,20 +55,22 @@ def guards_named(names: str | None) -> str | None:
 
 def _profile(name: str | None) -> str | None:
     from edgereverie.registry import did_you_mean
-    from edgereverie.runtime.profiles import PROFILES
 
     if name is not None and name not in PROFILES:
         raise typer.BadParameter(f"unknown profile {name!r}. {did_you_mean(name, PROFILES)}")
     return name
 
 
-def guarding(names: str | None, profile: str | None, default: str) -> str:
-    """The guards that --guard or --guard-profile name. Raises EdgeReverieError for guards that do not go together."""
+def guarding(names: str | None, profile: str | None) -> str:
+    """The guards that --guard or --guard-profile name, DEFAULT where neither does.
+
+    Raises EdgeReverieError for guards that do not go together.
+    """
     from edgereverie.runtime.guarding import chosen
 
     if names is not None and profile is not None:
         raise typer.BadParameter("name guards or a profile, not both.", param_hint="--guard-profile")
-    guards = names or profile or default
+    guards = names or profile or DEFAULT
     chosen(guards)
     return guards
 
@@ -101,7 +103,7 @@ Guard = Annotated[
     typer.Option(
         callback=guards_named,
         metavar="NAMES",
-        show_default="flag",
+        show_default=DEFAULT,
         help="With commas between them: flag marks doubtful claims, verify asks back and mends the answer, none does "
         "neither; others are abstain, agree, contrast, reflect, rollback and search.",
     ),
@@ -139,6 +141,9 @@ _SAMPLING: dict[str, tuple[Any, Any]] = {  # one for each field of Options
     "stop": _drawn(list[str] | None, None, "A word that ends the answer. Repeat it for more."),
     "grammar": _drawn(str, "", "json, or a file with a grammar in GBNF.", metavar="json|FILE"),
 }
+
+
+MaxTokens = _SAMPLING["max_tokens"][0]
 
 
 def sampled(verb: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from edgereverie.image import open_image
 from edgereverie.records import Answer, Options, Turn
+from edgereverie.runtime.profiles import DEFAULT
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,7 +38,7 @@ class Asking:
     ) -> Iterator[Event]: ...  # fmt: skip
 
     def ask(
-        self, image: AnyPicture, question: str | Sequence[Turn], *, guards: Guarding = "flag", stream: bool = False,
+        self, image: AnyPicture, question: str | Sequence[Turn], *, guards: Guarding = DEFAULT, stream: bool = False,
         **options: Any,
     ) -> Answer | Iterator[Event]:  # fmt: skip
         """The answer to one question, or to a conversation that ends with one.

@@ -9,3 +9,4 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "balanced": ("verify",),
     "careful": ("agree", "verify"),
 }
+DEFAULT = "flag"  # what answers are given with where nobody says

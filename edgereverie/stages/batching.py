@@ -14,6 +14,7 @@ from edgereverie.data.faults import Place
 from edgereverie.data.stream import written
 from edgereverie.errors import DataError, EdgeReverieError
 from edgereverie.records import Answer, Options, Prediction, as_json
+from edgereverie.runtime.profiles import DEFAULT
 from edgereverie.stages._console import bar, console, passing
 from edgereverie.stages._questions import Bad, Question, read_questions, with_pictures
 from edgereverie.stages.backbones import open_model
@@ -30,7 +31,7 @@ def batch(
     out: Path,
     *,
     images: Path | None = None,
-    guard: str = "flag",
+    guard: str = DEFAULT,
     backend: str = "auto",
     device: str = "auto",
     options: Options | None = None,
@@ -114,21 +115,22 @@ def _answers(model: Model, questions: Sequence[Question], guard: str, path: Path
         console.print(f"going on: {len(journal.answers):,} of {len(questions):,} were answered before")
     with bar(f"{model.name}: questions") as progress:
         progress(len(journal.answers), len(questions))
-        for question in _by_picture(questions):
-            if question.id in journal.answers:
-                continue
-            answer = model.answer(question.file, question.turns, question.options, guard)
-            journal.add([Prediction(question.id, replace(answer, record=()))])
-            progress(len(journal.answers), len(questions))
+        for group in _by_picture([question for question in questions if question.id not in journal.answers]):
+            # Where a cache holds its rows decides the last bits of a sum. From an empty one, answers do not depend on
+            # what was asked about other pictures before, nor on where a run was stopped.
+            model.sight.forget()
+            for question in group:
+                answer = model.answer(question.file, question.turns, question.options, guard)
+                journal.add([Prediction(question.id, replace(answer, record=()))])
+                progress(len(journal.answers), len(questions))
     return journal.answers
 
 
-def _by_picture(questions: Sequence[Question]) -> Iterator[Question]:
+def _by_picture(questions: Sequence[Question]) -> list[list[Question]]:
     groups: dict[str, list[Question]] = {}
     for question in questions:
         groups.setdefault(question.digest, []).append(question)
-    for group in groups.values():
-        yield from group
+    return list(groups.values())
 
 
 def _fingerprint(model: Model, questions: Sequence[Question], guard: str) -> str:

@@ -50,6 +50,7 @@ def questions(tmp_path: Path) -> Callable[..., Path]:
 def answering(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The stand-in of the other verbs, as a model that a batch can ask."""
     speaker.bundle = SimpleNamespace(text=lambda: "its manifest")
+    speaker.sight = SimpleNamespace(forget=lambda: None)
     monkeypatch.setattr(batching, "open_model", lambda *_, **__: speaker)
     monkeypatch.setattr(batching, "_fitting", lambda model, found, bad: list(found))
     return speaker
