@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -126,6 +127,9 @@ class Routes:
             async with in_time(until):
                 request = await _in(self._reading, partial(asked, body, self._model, self._settings))
                 question = await self._question(request)
+            # What was sent is not needed any more, and others may be waiting for its room.
+            del body
+            request = replace(request, url=None)
             connection.release()
             completion = Completion(self._model.name)
             async with aclosing(self._worker.answer(question)) as events:
