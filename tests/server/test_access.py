@@ -275,7 +275,7 @@ from edgereverie.server.limits import Settings
 from edgereverie.server.listening import serve
 
 class Model:
-    name, image, backend, context = "stub", IMAGE, "none", 512
+    name, image, backend, context, calibration = "stub", IMAGE, "none", 512, None
     engine = property(lambda self: self)
     def close(self):
         print("closed", flush=True)
