@@ -205,7 +205,7 @@ class Connection:
         """Let the last bytes arrive, within bounds: closing over unread data would take the response back."""
         self.release()
         try:
-            if self._http.their_state in (h11.SEND_BODY, h11.ERROR) and self._writer.can_write_eof():
+            if self._may_still_send() and self._writer.can_write_eof():
                 self._writer.write_eof()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LINGER_SECONDS):
@@ -219,6 +219,10 @@ class Connection:
         except asyncio.CancelledError:
             self.abort()
             raise
+
+    def _may_still_send(self) -> bool:
+        """Whether a response was sent before its request was read to the end."""
+        return self._http.our_state is not h11.IDLE and self._http.their_state in (h11.IDLE, h11.SEND_BODY, h11.ERROR)
 
 
 def _too_large(most: int) -> Refusal:

@@ -20,7 +20,7 @@ from edgereverie.server.routes import Routes
 from edgereverie.server.worker import Worker
 
 _log = logging.getLogger(__name__)
-_HEAD_OF_REFUSAL = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\n"
+_TURNED_AWAY = 64  # connections beyond the limit that are told so; more are just closed
 
 
 @dataclass(slots=True)
@@ -76,13 +76,17 @@ class Server:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if self._stopping or len(self._open) >= self.settings.limits.connections:
-            await _turn_away(writer)
+        most = self.settings.limits.connections
+        if self._stopping or len(self._open) >= most + _TURNED_AWAY:
+            writer.transport.abort()
             return
         self._open.add(task)
         connection = Connection(reader, writer, self.settings.limits, self._held)
         try:
-            await self._converse(connection, task)
+            if len(self._open) > most:
+                await refuse(connection, busy("The server has as many connections as it takes.", 2))
+            else:
+                await self._converse(connection, task)
         except Gone:
             connection.abort()
         except asyncio.CancelledError:  # the server stops; nobody awaits this task
@@ -118,11 +122,11 @@ class Server:
 
     async def _respond(self, connection: Connection, head: Head) -> None:
         try:
-            body = b"" if head.brings_body else await connection.body(head)
+            if not head.brings_body:
+                await connection.body(head)
             answer = self._routes.admit(head)
-            if head.brings_body:
-                body = await connection.body(head)
-            await _while_there(connection, answer(connection, body))
+            # No name here keeps the body: it goes when it was read, long before the answer is finished.
+            await _while_there(connection, answer(connection, await connection.body(head) if head.brings_body else b""))
         except Refusal as refusal:
             await refuse(connection, refusal)
         except (Gone, asyncio.CancelledError):
@@ -154,16 +158,6 @@ async def refuse(connection: Connection, refusal: Refusal) -> None:
         raise Gone
     content = json.dumps(refusal.body()).encode()
     await connection.respond(refusal.status, content, "application/json", refusal.headers)
-
-
-async def _turn_away(writer: asyncio.StreamWriter) -> None:
-    """One connection too many: say so in one write, and close."""
-    content = json.dumps(busy("The server has as many connections as it takes.", 2).body())
-    with contextlib.suppress(OSError, TimeoutError):
-        writer.write(f"{_HEAD_OF_REFUSAL}Content-Length: {len(content)}\r\nConnection: close\r\n\r\n{content}".encode())
-        writer.close()
-        async with asyncio.timeout(1):
-            await writer.wait_closed()
 
 
 async def serve(model: Model, settings: Settings, ready: Callable[[Server], None] = lambda _: None) -> None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from edgereverie.errors import EdgeReverieError
 from edgereverie.records import Options, Turn
+from edgereverie.registry import GUARDS
 from edgereverie.runtime.guarding import chosen
 from edgereverie.runtime.model import Model
 from edgereverie.server.asking import ChatRequest, ImagePart, Message, TextPart
@@ -22,6 +23,7 @@ from edgereverie.server.refusal import Refusal, told
 
 _LONGEST_TOKEN = 64  # characters; a text with fewer tokens than characters / this does not exist outside mischief
 
+_CALIBRATED = "abstain"  # its rules are a calibration's
 _LIVE = {"flag", "contrast"}  # these change nothing that was shown; any other guard, known or not, may
 
 
@@ -63,7 +65,7 @@ def asked(body: bytes, model: Model, settings: Settings) -> Asked:
         url,
         _options(request, model, settings),
         guards,
-        _are_live(guards),
+        _are_live(guards, model),
         bool(request.stream),
         streams is not None and streams.include_usage,
         streams is not None and streams.edgereverie_events,
@@ -212,10 +214,23 @@ def _options(request: ChatRequest, model: Model, settings: Settings) -> Options:
     )
 
 
-def _are_live(guards: str) -> bool:
+def available(model: Model) -> list[str]:
+    """Names of the guards that this model can be asked with."""
+    return [name for name in GUARDS.names() if name != _CALIBRATED or model.calibration is not None]
+
+
+def _are_live(guards: str, model: Model) -> bool:
     """Whether an answer under these guards may be sent piece by piece to a client that cannot take text back."""
     try:
         decoding, looking = chosen(guards)
     except EdgeReverieError as error:
         raise Refusal(400, told(error), param="guard", code="invalid_value") from None
-    return {guard.name for guard in (decoding, *looking) if guard is not None} <= _LIVE
+    names = {guard.name for guard in (decoding, *looking) if guard is not None}
+    if _CALIBRATED in names and model.calibration is None:
+        raise Refusal(
+            400,
+            f"The guard {_CALIBRATED!r} follows a calibration's rules, and {model.name!r} was not calibrated.",
+            param="guard",
+            code="unsupported_value",
+        )
+    return names <= _LIVE

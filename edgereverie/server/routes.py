@@ -10,10 +10,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from edgereverie.registry import GUARDS
 from edgereverie.runtime.model import Model
 from edgereverie.runtime.request import Done, Event
 from edgereverie.server.connection import Connection, Head
@@ -22,7 +22,7 @@ from edgereverie.server.fetching import fetched
 from edgereverie.server.limits import Settings, is_loopback
 from edgereverie.server.page import POLICY, files
 from edgereverie.server.pictures import decoded, from_folder, inline
-from edgereverie.server.reading import Asked, asked
+from edgereverie.server.reading import Asked, asked, available
 from edgereverie.server.refusal import Refusal, busy
 from edgereverie.server.replies import Completion, Health, ModelList, ModelReply, ServedLimits, ServedModel
 from edgereverie.server.streaming import Stream, in_time
@@ -43,7 +43,7 @@ class Routes:
         self._looking = ThreadPoolExecutor(1, "edgereverie-looking")
         self._fetching = asyncio.Semaphore(4)
         self._models = _served(model, settings)
-        described = describe(model, settings, sorted(GUARDS.names()))
+        described = describe(model, settings, available(model))
         self._table: dict[str, tuple[str, Answering]] = {
             "/v1/chat/completions": ("POST", self._chat),
             "/v1/models": ("GET", self._fixed(ModelList(data=[self._models]).model_dump_json().encode(), JSON)),
@@ -126,6 +126,9 @@ class Routes:
             async with in_time(until):
                 request = await _in(self._reading, partial(asked, body, self._model, self._settings))
                 question = await self._question(request)
+            # What was sent is not needed any more, and others may be waiting for its room.
+            del body
+            request = replace(request, url=None)
             connection.release()
             completion = Completion(self._model.name)
             async with aclosing(self._worker.answer(question)) as events:
@@ -178,7 +181,7 @@ async def _last(events: AsyncIterator[Event]) -> Done:
 def _served(model: Model, settings: Settings) -> ModelReply:
     limits = settings.limits
     known = ServedModel(
-        guards=[settings.guard, *(name for name in GUARDS.names() if name != settings.guard)],
+        guards=[settings.guard, *(name for name in available(model) if name != settings.guard)],
         backend=model.engine.backend,
         context=model.engine.context,
         max_tokens=settings.max_tokens,

@@ -170,7 +170,7 @@ class Worker:
             raise Refusal(400, told(error)) from None
         except EdgeReverieError as error:
             _log.error("%s", told(error))
-            raise Refusal(500, told(error), code="model_failed") from None
+            raise Refusal(500, str(error), code="model_failed") from None  # its hint is for whoever runs the server
 
 
 def _unfit(error: EdgeReverieError) -> Refusal:

@@ -34,7 +34,7 @@ class Actor:
         self.script, self.pause = events, pause
         self.asked: list[tuple[Any, tuple[Turn, ...], Options, str]] = []
         self.engine, self.closed, self.stopped = self, False, 0
-        self.grammar = False
+        self.grammar, self.calibration = False, None
 
     def events(self, image: Any, turns: tuple[Turn, ...], options: Options, guards: str) -> Iterator[Event]:
         self.asked.append((image, turns, options, guards))

@@ -275,7 +275,7 @@ from edgereverie.server.limits import Settings
 from edgereverie.server.listening import serve
 
 class Model:
-    name, image, backend, context = "stub", IMAGE, "none", 512
+    name, image, backend, context, calibration = "stub", IMAGE, "none", 512, None
     engine = property(lambda self: self)
     def close(self):
         print("closed", flush=True)
@@ -289,6 +289,14 @@ print("left", flush=True)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=15)[0] == "closed\nleft\n"
     assert process.returncode == 0
+
+
+def test_without_its_package_the_command_says_what_to_install() -> None:
+    code = "import sys; sys.modules['h11'] = None; from edgereverie.cli.app import main; main(['serve', 'starter'])"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 1
+    assert "'h11'" in done.stderr and "edgereverie[serve]" in done.stderr
 
 
 def test_the_command_refuses_to_be_open_without_a_key() -> None:

@@ -269,6 +269,16 @@ def test_another_model_is_not_served(serving: Serving) -> None:
     assert "actor" in reply.error["message"]
 
 
+def test_a_guard_that_follows_a_calibration_needs_one(serving: Serving) -> None:
+    actor = Actor(*played("Yes."))
+    server = serving(actor)
+    reply = server.chat(guard="flag,abstain")
+    assert (reply.status, reply.error["param"], reply.error["code"]) == (400, "guard", "unsupported_value")
+    assert "abstain" not in server.get("/v1/models").json["data"][0]["edgereverie"]["guards"]
+    actor.calibration = object()
+    assert server.chat(guard="flag,abstain").status == 200
+
+
 def test_json_where_the_backend_knows_grammars(serving: Serving) -> None:
     actor = Actor(*played("{}"))
     actor.grammar = True

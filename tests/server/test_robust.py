@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import re
 import socket
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +106,7 @@ def test_one_connection_too_many(serving: Serving) -> None:
     server = serving(Actor(*played("Yes.")), connections=3)
     clients = [server.connect() for _ in range(3)]
     assert server.settled(lambda: len(server.server._open) == 3)
-    reply = Reply(server.raw(b""))
+    reply = server.chat()  # whose request is on its way already
     assert (reply.status, reply.error["code"]) == (503, "overloaded")
     assert int(reply.headers["retry-after"]) > 0
     for client in clients:
@@ -454,6 +456,36 @@ def test_many_large_pictures_at_once_are_decoded_one_after_the_other(nothing_is_
         watching.join()
         assert server.settled(server.idle)
     assert peak - before < 1 << 30
+
+
+@pytest.mark.slow
+def test_who_waits_in_the_queue_holds_no_upload(serving: Serving) -> None:
+    """10 requests of 14 MB wait behind a slow answer; the server keeps their squared pictures and lets the rest go."""
+    import numpy as np
+    from PIL import Image
+
+    noise = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (1900, 1900, 3), dtype=np.uint8)).save(noise, "PNG")
+    whole = json.dumps({"model": "actor", "messages": showing(data_uri(noise.getvalue())), "guard": "none"}).encode()
+    assert len(whole) > 14_000_000
+    actor = Actor(*played("one " * 1000), pause=0.05)
+    server, clients, before = serving(actor), [], 0
+    tracemalloc.start()  # what Python holds; what the allocator keeps for the next request is not the server's
+    try:
+        for number in range(11):
+            clients.append(server.connect(60))
+            clients[-1].sendall(f"{HEAD}Content-Length: {len(whole)}\r\n\r\n".encode() + whole)
+            assert server.settled(lambda wanted=number + 1: server.server.worker.load == wanted, 30)
+            if number == 0:
+                assert server.settled(lambda: len(actor.asked) == 1, 30)
+                before = tracemalloc.get_traced_memory()[0]
+        assert server.settled(lambda: server.server._held.bytes == 0, 60)
+        assert server.settled(lambda: tracemalloc.get_traced_memory()[0] - before < 2 << 20)
+    finally:
+        tracemalloc.stop()
+    for client in clients:
+        client.close()
+    assert server.settled(server.idle)
 
 
 @pytest.mark.slow
