@@ -37,6 +37,7 @@ def run_benchmarks(
     for name in benchmarks:
 
         def answer(image: Path, questions: Sequence[str], most: int) -> list[Answer]:
+            model.sight.forget()  # so that answers do not hang on which pictures came before: see stages.batching
             return model.answer_many(image, questions, Options(max_tokens=most), guard)
 
         path = journal / f"{label}-{name}.jsonl".replace("/", "_").replace(" ", "_") if journal else None
