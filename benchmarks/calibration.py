@@ -280,7 +280,7 @@ def gather(bundle: Path, out: Path, images: int) -> tuple[list[Known], dict[str,
         stages.draw_scenes(data, train=0, heldout=images, seed=SEED, companion_share=0.7)
     questions = read_labelled(data, data / "images", images=None, seed=SEED)
     with stages.open_model(str(bundle)) as model:
-        answers = ask(model, questions, data / "images", guard="none", journal=out / f"{bundle.name}-{images}.jsonl")
+        answers = ask(model, questions, data / "images", guard="none", work=out)
         verdicts = reflections(
             model, questions, answers, data / "images", out / f"{bundle.name}-{images}-verdicts.json"
         )

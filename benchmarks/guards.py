@@ -2,8 +2,9 @@
 
     python benchmarks/guards.py --out runs/guards --scenes 100 starter=BUNDLE reflective=BUNDLE,BUNDLE,BUNDLE
 
-Bundles behind one name are seeds of one model: figures are means over them. Every guard answers the questions that it is for,
-right after the plain model did, so both meet the same machine; the picture is prefilled before. Truth is the scene's own.
+Bundles behind one name are seeds of one model: figures are means over them. The guards answer each question one after the
+other in a drawn order, the plain model among them, so all meet the same machine; the picture is prefilled before. Truth is the
+scene's own.
 A guard's descriptions are compared with the plain greedy ones cut to the same number of words: whoever says less errs less.
 Intervals: 1,000 bootstrap draws of pictures, guard and plain together. Each answer is kept in OUT/answers.jsonl; the same
 call goes on where it was stopped. Results: benchmarks/results/guards.json.
@@ -15,11 +16,11 @@ import argparse
 import json
 import re
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from statistics import NormalDist, fmean
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def answered(model: Model, name: str, folder: Path, number: int, journal: Path) 
             rows = []
             for kind, question, right in dict.fromkeys(questions(folder, scene, image)):
                 model.look(image)
-                for guard in ASKED[kind]:
+                for guard in Random(f"{name}/{image.name}/{question}").sample(ASKED[kind], len(ASKED[kind])):
                     started = time.perf_counter()
                     answer = model.answer(image, [Turn("user", question)], Options(), GUARDS[guard])
                     seconds = time.perf_counter() - started
@@ -165,29 +166,48 @@ def judge(rows: Sequence[Row], by_image: dict[str, Scene]) -> list[Row]:
     return out
 
 
-def share(over: str, under: Callable[[Row], float]) -> Callable[[Sequence[Row]], float]:
-    def value(rows: Sequence[Row]) -> float:
-        whole = sum(under(row) for row in rows)
-        return sum(row[over] for row in rows) / whole if whole else float("nan")
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of sums over rows. columns: what is summed of a row; figure: of the sums, the last axis, what is told."""
 
-    return value
+    columns: Callable[[Row], tuple[float, ...]]
+    figure: Callable[[np.ndarray], np.ndarray] = lambda sums: sums[..., 0] / sums[..., 1]
 
 
-def d_prime(rows: Sequence[Row]) -> float:
+def share(over: str, under: Callable[[Row], float]) -> Metric:
+    return Metric(lambda row: (row[over], under(row)))
+
+
+def mean(of: Callable[[Row], float]) -> Metric:
+    return Metric(lambda row: (of(row), 1.0))
+
+
+def rate(among: Callable[[Row], bool], happens: Callable[[Row], bool]) -> Metric:
+    return Metric(lambda row: (float(among(row) and happens(row)), float(among(row))))
+
+
+def _separation(sums: np.ndarray) -> np.ndarray:
     """z(true positives) - z(false positives), half an answer added to each cell."""
-    rates = []
-    for label in ("yes", "no"):
-        here = [row for row in rows if row["right"] == label]
-        rates.append((sum(row["yes"] is True for row in here) + 0.5) / (len(here) + 1))
-    return NormalDist().inv_cdf(rates[0]) - NormalDist().inv_cdf(rates[1])
+    z = np.vectorize(NormalDist().inv_cdf)
+    return z((sums[..., 0] + 0.5) / (sums[..., 1] + 1)) - z((sums[..., 2] + 0.5) / (sums[..., 3] + 1))
 
 
-def rate(rows: Sequence[Row], among: Callable[[Row], bool], happens: Callable[[Row], bool]) -> float:
-    held = [row for row in rows if among(row)]
-    return sum(map(happens, held)) / len(held) if held else float("nan")
-
-
-METRICS: dict[str, dict[str, Callable[[Sequence[Row]], float]]] = {
+D_PRIME = Metric(
+    lambda row: tuple(
+        float(one)
+        for label in ("yes", "no")
+        for one in (row["right"] == label and row["yes"] is True, row["right"] == label)
+    ),
+    _separation,
+)
+_CHANGES = {
+    "fixed": rate(lambda r: not r["was"], lambda r: r["ok"]),
+    "broken": rate(lambda r: r["was"], lambda r: not r["ok"] and not r["abstained"]),
+    "silenced when right": rate(lambda r: r["was"], lambda r: r["abstained"]),
+    "silenced when wrong": rate(lambda r: not r["was"], lambda r: r["abstained"]),
+}
+_COST = {"cost": share("seconds", lambda r: r["plain_seconds"])}
+METRICS: dict[str, dict[str, Metric]] = {
     "describe": {
         "false claims left": share("false", lambda r: r["plain_false"]),
         "true claims kept": share("true", lambda r: r["plain_true"]),
@@ -195,41 +215,34 @@ METRICS: dict[str, dict[str, Callable[[Sequence[Row]], float]]] = {
         "false share, plain at this length": share("matched_false", lambda r: r["matched_true"] + r["matched_false"]),
         "CHAIR_i": share("invented", lambda r: r["objects"]),
         "recall": share("recalled", lambda r: r["shapes"]),
-        "tokens": lambda rows: fmean(row["tokens"] * (not row["abstained"]) for row in rows),
+        "tokens": mean(lambda r: r["tokens"] * (not r["abstained"])),
+        **_COST,
     },
     "exists": {
-        "accuracy": lambda rows: fmean(row["ok"] for row in rows),
-        "yes_ratio": lambda rows: fmean(row["yes"] is True for row in rows),
-        "d'": d_prime,
+        "accuracy": mean(lambda r: r["ok"]),
+        "yes_ratio": mean(lambda r: r["yes"] is True),
+        "d'": D_PRIME,
+        **_CHANGES,
+        **_COST,
     },
-    "short": {"accuracy": lambda rows: fmean(row["ok"] for row in rows)},
+    "short": {"accuracy": mean(lambda r: r["ok"]), **_CHANGES, **_COST},
 }
-_CHANGES: dict[str, Callable[[Sequence[Row]], float]] = {
-    "fixed": lambda rows: rate(rows, lambda r: not r["was"], lambda r: r["ok"]),
-    "broken": lambda rows: rate(rows, lambda r: r["was"], lambda r: not r["ok"] and not r["abstained"]),
-    "silenced when right": lambda rows: rate(rows, lambda r: r["was"], lambda r: r["abstained"]),
-    "silenced when wrong": lambda rows: rate(rows, lambda r: not r["was"], lambda r: r["abstained"]),
-}
-for _kind in ("exists", "short"):
-    METRICS[_kind] |= _CHANGES
-for _kind in METRICS:
-    METRICS[_kind]["cost"] = share("seconds", lambda r: r["plain_seconds"])
 
 
-def measured(rows: Sequence[Row], metric: Callable[[Sequence[Row]], float]) -> dict[str, float]:
+def measured(rows: Sequence[Row], metric: Metric) -> dict[str, float]:
     """Mean over models of one name, with the interval of drawing pictures anew."""
-    by_model: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        by_model[row["model"]][row["image"]].append(row)
     images = sorted({row["image"] for row in rows})
-
-    def value(drawn: Sequence[str]) -> float:
-        return fmean(metric([r for image in drawn for r in held.get(image, ())]) for held in by_model.values())
-
-    rng = np.random.default_rng(0)
-    draws = [value([images[at] for at in rng.integers(0, len(images), len(images))]) for _ in range(DRAWS)]
+    models = sorted({row["model"] for row in rows})
+    width = len(metric.columns(rows[0]))
+    sums = np.zeros((len(models), len(images), width))
+    for row in rows:
+        sums[models.index(row["model"]), images.index(row["image"])] += metric.columns(row)
+    times = np.random.default_rng(0).multinomial(len(images), [1 / len(images)] * len(images), DRAWS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        draws = metric.figure(np.einsum("di,mik->dmk", times, sums)).mean(axis=1)
+        value = float(metric.figure(sums.sum(axis=1)).mean())
     low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return {"value": value(images), "low": float(low), "high": float(high)}
+    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def table(results: dict[str, Any]) -> str:

@@ -28,8 +28,8 @@ def calibrate(
     alpha: Annotated[float, typer.Option(min=0.001, max=0.5, help="The error rate to promise.")] = 0.1,
     delta: Annotated[float, typer.Option(min=0.001, max=0.5, help="How often the promise may fail.")] = 0.1,
     guard: Annotated[
-        str, typer.Option(help="The guards that answers will be given with; flag leaves the text.")
-    ] = "flag",
+        str, typer.Option(help="The guard that will decide how answers are generated, such as contrast.")
+    ] = "none",
     seed: Annotated[int, typer.Option(help="Of the drawn pictures, the splits and the questions.")] = 0,
     backend: Backend = "auto",
     work: Annotated[
@@ -39,8 +39,8 @@ def calibrate(
 ) -> None:
     """Fit how sure a bundle may be of its claims, choose thresholds that promise an error rate, and store both in it.
 
-    Pictures are split three ways: to fit, to choose, to report. A stopped run goes on. What was promised stands in each
-    answer, and holds for this bundle on this backend, for pictures and questions like those of the data.
+    Pictures are split three ways: to fit, to choose, to report. A stopped run goes on. What is promised stands in the
+    answers of abstain and verify, and holds for this bundle on this backend, for pictures and questions like these.
 
     Example: edgereverie calibrate bundles/starter-gguf-q8-0 --data scenes --images 600
     """

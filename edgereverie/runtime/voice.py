@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from edgereverie.chat import stop_ids
 from edgereverie.records import Turn
 from edgereverie.runtime.detokenise import Detokenizer
+from edgereverie.runtime.engine import Feed, Stream
 from edgereverie.runtime.model import Model
 from edgereverie.runtime.sight import Picture
 from edgereverie.search.beams import View
@@ -34,3 +37,8 @@ class ModelVoice:
 
     def open(self, image: Picture, turns: Sequence[Turn]) -> View:
         return View(*self._model.begin(image, turns))
+
+    def step(self, streams: Sequence[Stream], ids: Sequence[int]) -> list[np.ndarray]:
+        feeds = [Feed(stream, [token]) for stream, token in zip(streams, ids, strict=True)]
+        fed = self._model.sight.room(lambda: self._model.engine.feed_many(feeds))
+        return [logits[-1] for logits in fed]

@@ -2,21 +2,23 @@
 
 The published search (``num_beams=5, num_beam_groups=5, diversity_penalty=3.0``) has one beam in each group, so each group is
 a greedy search whose scores are lowered by the groups before it: at step t, by ``diversity`` for each of them that chose the
-same token at its own step t (Hamming diversity). A group therefore needs nothing of the later ones, and one stream at a time
-is enough; where groups still agree, they share what was computed.
+same token at its own step t (Hamming diversity). All groups go a step together: one after the other they choose, then what
+they chose is computed in one feed, which reads the weights once. Where groups still agree, they are one stream.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
 from edgereverie.records import Turn
+
+Ids = tuple[int, ...]
 
 
 class Stream(Protocol):
@@ -51,6 +53,10 @@ class Voice(Protocol):
 
     def text(self, ids: Sequence[int]) -> str:
         """The answer that these tokens are, from its beginning."""
+        ...
+
+    def step(self, streams: Sequence[Stream], ids: Sequence[int]) -> list[np.ndarray]:
+        """Append a token to each stream, computed together; the logits behind each, (vocabulary,) float32."""
         ...
 
 
@@ -104,47 +110,71 @@ def diverse_beams(
 
     unended: an answer may not end at once, because there is none yet.
     """
-    chosen: defaultdict[int, Counter[int]] = defaultdict(Counter)  # step -> tokens of the groups so far
-    known: dict[tuple[int, ...], np.ndarray] = {(): view.row}
-    return [_group(view, voice, chosen, known, diversity, most, unended) for _ in range(groups)]
-
-
-def _group(
-    view: View,
-    voice: Voice,
-    chosen: defaultdict[int, Counter[int]],
-    known: dict[tuple[int, ...], np.ndarray],
-    diversity: float,
-    most: int,
-    unended: bool,
-) -> Beam:
-    ids: list[int] = []
-    log_probs: list[float] = []
-    score, fed, stream = 0.0, 0, None
+    found = [_Growing() for _ in range(groups)]
+    rows, streams = (
+        {(): log_softmax(view.row)},
+        dict[Ids, Stream](),
+    )  # behind what groups have said so far; all of them forks
     try:
         for step in range(most):
-            if (row := known.get(tuple(ids))) is None:
-                # Tokens that an earlier group chose, too, were not fed yet: they go in together with the first new one.
-                stream = view.stream.fork() if stream is None else stream
-                row = known[tuple(ids)] = stream.feed(ids[fed:])[-1]
-                fed = len(ids)
-            own = log_softmax(row)
-            held = np.where(voice.allowed, own, -np.inf)
-            if unended and not ids:
-                held[list(voice.ends)] = -np.inf
-            for token, times in chosen[step].items():
-                held[token] -= diversity * times
-            token = int(held.argmax())
-            chosen[step][token] += 1
-            ids.append(token)
-            log_probs.append(float(own[token]))
-            score += float(held[token])
-            if token in voice.ends or token in voice.periods:
+            chosen: Counter[int] = Counter()
+            for group in found:
+                if not group.done:
+                    group.choose(rows[group.ids], voice, chosen, diversity, unended=unended and not step)
+            going = list(dict.fromkeys(group.ids for group in found if not group.done))
+            if not going or step + 1 == most:
                 break
+            _branch(view, streams, going)
+            fed = voice.step([streams[ids] for ids in going], [ids[-1] for ids in going])
+            rows = {ids: log_softmax(row) for ids, row in zip(going, fed, strict=True)}
     finally:
-        if stream is not None:
+        for stream in streams.values():
             stream.close()
-    return Beam(tuple(ids), tuple(log_probs), score / len(ids), ids[-1] in voice.ends)
+    return [
+        Beam(group.ids, tuple(group.log_probs), group.score / len(group.ids), group.ids[-1] in voice.ends)
+        for group in found
+    ]
+
+
+@dataclass(slots=True)
+class _Growing:
+    """One group's sentence so far. score: with the penalties taken off."""
+
+    ids: Ids = ()
+    log_probs: list[float] = field(default_factory=list)
+    score: float = 0.0
+    done: bool = False
+
+    def choose(
+        self, own: np.ndarray, voice: Voice, chosen: Counter[int], diversity: float, *, unended: bool
+    ) -> None:  # fmt: skip
+        """The next token. own: log-probabilities. chosen: what the groups before took at this step, and now this one."""
+        held = np.where(voice.allowed, own, -np.inf)
+        if unended:
+            held[list(voice.ends)] = -np.inf
+        for token, times in chosen.items():
+            held[token] -= diversity * times
+        token = int(held.argmax())
+        chosen[token] += 1
+        self.ids += (token,)
+        self.log_probs.append(float(own[token]))
+        self.score += float(held[token])
+        self.done = token in voice.ends or token in voice.periods
+
+
+def _branch(view: View, streams: dict[Ids, Stream], going: Sequence[Ids]) -> None:
+    """A stream for each beginning that goes on, its last token not fed yet: the parent's own for the first, forks for others."""
+    before, heirs = dict(streams), dict[Ids, Stream]()
+    for ids in going:
+        parent = ids[:-1]
+        if parent in heirs:
+            streams[ids] = heirs[parent].fork()
+        elif parent in before:
+            streams[ids] = heirs[parent] = streams.pop(parent)
+        else:
+            streams[ids] = heirs[parent] = view.stream.fork()
+    for ids in before.keys() - heirs.keys():
+        streams.pop(ids).close()
 
 
 def log_softmax(row: np.ndarray) -> np.ndarray:

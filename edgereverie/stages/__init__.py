@@ -26,11 +26,13 @@ from edgereverie.stages.exporting import export, verdict
 from edgereverie.stages.generating import TeacherAt, generate
 from edgereverie.stages.planning import plan
 from edgereverie.stages.ruling import generate_by_rules
+from edgereverie.stages.running import bench_run
 from edgereverie.stages.tuning import merge, train
 
 __all__ = [
     "TeacherAt",
     "artefact",
+    "bench_run",
     "bench_train",
     "bytes_passing",
     "calibrate",

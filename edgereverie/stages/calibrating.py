@@ -63,7 +63,7 @@ def calibrate(
     questions, root, told = _questions(data, pictures, images, seed, work)
     with open_model(str(folder), backend=backend) as model:
         mine = identity(model)
-        answers = ask(model, questions, root, guard=guard, journal=work / "answers.jsonl")
+        answers = ask(model, questions, root, guard=guard, work=work)
         bundle = model.bundle
     known, left_out = judge(questions, answers)
     found = learn(known, alpha=alpha, delta=delta, seed=seed)
@@ -103,8 +103,9 @@ def _questions(
     return read_labelled(path, root, images=images, seed=seed), root, "drawn scenes" if data == SCENES else path.name
 
 
-def ask(model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, journal: Path) -> dict[str, Answer]:
-    """The answer to each question by its id, with the evidence of its claims; what the journal holds is not asked again.
+def ask(model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, work: Path) -> dict[str, Answer]:
+    """The answer to each question by its id, with the evidence of its claims; what a journal in ``work`` holds is not asked
+    again. There is one for each artefact, guard and list of questions.
 
     Each question is a conversation of its own, answered greedily. All that a fusion may weigh is measured: abstain does
     that, and has no rule to follow yet. Raises BackendError for a guard that goes by the fusion itself.
@@ -116,7 +117,8 @@ def ask(model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, 
     mine = identity(model)
     guards = ",".join([*_before(guard), "abstain"])
     told = json.dumps([mine, guards, as_json(OPTIONS), [(one.id, one.image, one.question) for one in questions]])
-    kept = Journal(journal, hashlib.sha256(told.encode()).hexdigest())
+    mark = hashlib.sha256(told.encode()).hexdigest()
+    kept = Journal(work / f"answers-{mark[:12]}.jsonl", mark)
     blank = Calibration(**mine, data="", images={}, claims={}, fusion=Fusion(negation=True))
     by_image: dict[str, list[Labelled]] = {}
     for one in questions:

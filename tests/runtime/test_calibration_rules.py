@@ -284,13 +284,23 @@ def test_too_little_for_open_answers() -> None:
 
 
 def test_a_risk_that_is_never_low_enough_is_told() -> None:
-    answers = [judged(i / 100, i % 3 > 0) for i in range(100)]
-    rules, lacking = choose_rules(answers, "closed", np.linspace(0, 1, 20), alpha=0.1, delta=0.1)
+    answers = [judged(i / 100, i % 3 > 0) for i in range(99)]
+    rules, lacking = choose_rules(answers, "closed", np.linspace(0, 0.9, 10), alpha=0.1, delta=0.1)
     assert [rule.name for rule in rules] == ["set"]
-    assert (
-        "at no threshold is a risk of at most 0.10 beyond doubt (of the surest 20 of 100 answers, 7 are wrong)"
-        in lacking[0]
-    )
+    assert lacking == [
+        "selective answering (closed): at no threshold is a risk of at most 0.10 beyond doubt, nor measured at any "
+        "(of the surest 19 of 99 answers, 6 are wrong)"
+    ]
+
+
+def test_a_risk_that_only_needs_more_pictures_to_be_proven() -> None:
+    """Half of 24 answers are sure and right: 12 without error are too few, 22 such would do, so 44 pictures."""
+    answers = [judged(0.9, True)] * 12 + [judged(0.1, False)] * 12
+    _, lacking = choose_rules(answers, "closed", np.array([0.5]), alpha=0.1, delta=0.1)
+    assert lacking == [
+        "selective answering (closed): at no threshold is a risk of at most 0.10 beyond doubt; as answers went here, some "
+        "44 pictures to choose on would do: 20 more"
+    ]
 
 
 def test_measured_on_other_answers() -> None:

@@ -12,10 +12,12 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
 from edgereverie.backbones.base import open_folder
+from edgereverie.errors import BackendError
 from edgereverie.export.base import load_profile
 from edgereverie.export.write import export_bundle
 from edgereverie.registry import BACKENDS
 from edgereverie.runtime.backends.onnxrt import OnnxEngine, OnnxStream
+from edgereverie.runtime.engine import Feed
 
 FORMS = ("concat", "shared")
 IDS = [5, 6, 7, 8, 9, 10, 11]
@@ -112,3 +114,56 @@ def test_a_buffer_grows_to_the_context_and_not_beyond(engines: dict[str, OnnxEng
         sizes.append(stream.cache.buffer.capacity)
     assert sizes == [256, 256, 512, 2048, 2048] and engine.context == 2048
     stream.close()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_streams_fed_together_are_computed_together_from_the_second_time_on(
+    engines: dict[str, OnnxEngine], form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, rows = engines[form], []
+    compute = engine._compute
+    monkeypatch.setattr(
+        engine, "_compute", lambda bound, new, *rest: (rows.append(len(new)), compute(bound, new, *rest))[1]
+    )
+    first, second = engine.open(), engine.open()
+    first.feed(IDS)
+    second.feed(IDS[:2])
+    for token in (20, 21, 22, 23):
+        engine.feed_many([Feed(first, [token]), Feed(second, [token])])
+    assert rows == [1, 1, 1, 1, 2, 2, 2]
+    engine.feed_many([Feed(second, [24]), Feed(first, [24])])  # in any order
+    first.feed([25])  # one alone stays in its lane, or leaves the batch for arrays of its own
+    engine.feed_many([Feed(first, [26]), Feed(second, [25])])
+    assert rows[7:] == ([2, 1, 2] if form == "shared" else [2, 1, 1, 1])
+    third = engine.open()
+    expected = third.feed([*IDS, 20, 21, 22, 23, 24, 25, 26, 27])
+    np.testing.assert_allclose(first.feed([27]), expected, atol=2e-4)
+    for stream in (first, second, third):
+        stream.close()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_step_that_fails_leaves_all_lanes_as_they_were(
+    engines: dict[str, OnnxEngine], form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines[form]
+    streams = [engine.open(), engine.open()]
+    for stream, ids in zip(streams, (IDS, IDS[:3]), strict=True):
+        stream.feed(ids)
+    for token in (20, 21):
+        engine.feed_many([Feed(stream, [token]) for stream in streams])
+
+    def fail(*_: object) -> None:
+        raise BackendError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_compute", fail)
+        with pytest.raises(BackendError, match="no memory"):
+            engine.feed_many([Feed(stream, [22]) for stream in streams])
+    assert [stream.length for stream in streams] == [len(IDS) + 2, 5]
+    found = engine.feed_many([Feed(stream, [23]) for stream in streams])
+    for stream, ids, logits in zip(streams, (IDS, IDS[:3]), found, strict=True):
+        fresh = engine.open()
+        np.testing.assert_allclose(logits, fresh.feed([*ids, 20, 21, 23]), atol=2e-4)
+        fresh.close()
+        stream.close()

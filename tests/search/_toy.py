@@ -69,6 +69,13 @@ class ToyVoice:
         stream = ToyStream(self, image is not None)
         return View(stream, stream.row())
 
+    def step(self, streams: Sequence[ToyStream], ids: Sequence[int]) -> list[np.ndarray]:
+        """One feed, however many streams."""
+        before = self.feeds
+        rows = [stream.feed([token])[-1] for stream, token in zip(streams, ids, strict=True)]
+        self.feeds = before + 1
+        return rows
+
     def text(self, ids: Sequence[int]) -> str:
         return "".join(WORDS[token] for token in ids)
 

@@ -108,17 +108,24 @@ def test_a_stopped_run_goes_on(calibrated: Path, starter_bundle: Path, tmp_path:
     bundle, work = tmp_path / "starter", tmp_path / "starter-calibration"
     shutil.copytree(starter_bundle, bundle)
     shutil.copytree(calibrated.with_name("starter-calibration"), work)
-    lines = (work / "answers.jsonl").read_bytes().split(b"\n")
-    (work / "answers.jsonl").write_bytes(b"\n".join(lines[:-5]) + b"\n" + lines[-5][:30])
+    (journal,) = work.glob("answers-*.jsonl")
+    lines = journal.read_bytes().split(b"\n")
+    journal.write_bytes(b"\n".join(lines[:-5]) + b"\n" + lines[-5][:30])
     stages.calibrate(bundle, "scenes", images=IMAGES, seed=5)
-    kept = [json.loads(line)["id"] for line in (work / "answers.jsonl").read_text().splitlines()[1:]]
+    kept = [json.loads(line)["id"] for line in journal.read_text().splitlines()[1:]]
     assert len(kept) == len(set(kept)) == 3 * IMAGES
     assert Bundle.load(bundle).calibration == Bundle.load(calibrated).calibration
 
 
-def test_answers_of_other_settings_are_not_taken_over(calibrated: Path) -> None:
-    with pytest.raises(DataError, match="belongs to another run"):
-        stages.calibrate(calibrated, "scenes", images=IMAGES, seed=5, guard="contrast")
+def test_answers_to_other_questions_are_not_taken_over(calibrated: Path, tmp_path: Path) -> None:
+    work = shutil.copytree(calibrated.with_name("starter-calibration"), tmp_path / "work")
+    bundle = shutil.copytree(calibrated, tmp_path / "starter")
+    with pytest.raises(DataError, match="Too little to learn from"):
+        stages.calibrate(bundle, "scenes", images=4, seed=6, work=work)
+    assert sorted(len(path.read_text().splitlines()) for path in work.glob("answers-*.jsonl")) == [
+        1 + 12,
+        1 + 3 * IMAGES,
+    ]
 
 
 def test_too_little_data_says_how_much_more_and_leaves_the_bundle(starter_bundle: Path, tmp_path: Path) -> None:

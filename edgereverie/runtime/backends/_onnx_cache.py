@@ -59,30 +59,105 @@ class Cache(Protocol):
 
     def cut(self, length: int) -> None: ...
 
+    # In company: where it lies, in which lane, and with whom it was fed last.
+
+    buffer: Lanes | None
+    lane: int
+    fed_with: frozenset[int]
+
+    def may_step(self) -> bool:
+        """Whether its lane can take one more token as it is."""
+        ...
+
+    def grown(self) -> None: ...
+
+    @staticmethod
+    def gather(caches: Sequence[Cache]) -> None:
+        """Bring them into one buffer, a lane each."""
+        ...
+
+
+class Lanes(Protocol):
+    """Several caches that one step can compute together, each in a lane of its own."""
+
+    lanes: int
+
+    def step(self, graph: InferenceSession, lengths: np.ndarray) -> tuple[IOBinding, np.ndarray]:
+        """Past and present of all lanes, (lanes,) tokens long, for one more token each; and the mask with it."""
+        ...
+
+    def stepped(self, bound: IOBinding) -> None: ...
+
+
+class _Joint:
+    """The arrays of several joined caches as one batch. real: (lanes, tokens) bool; rows are padded at the left."""
+
+    def __init__(self, spec: CacheSpec, members: Sequence[JoinedCache]) -> None:
+        alone = [member.alone() for member in members]
+        lengths = np.array([values[0].shape()[2] for values in alone])
+        longest, self._spec, self.lanes = int(lengths.max()), spec, len(members)
+        self._real = np.arange(longest) >= (longest - lengths)[:, None]
+        arrays = spec.arrays(longest, self.lanes)
+        for lane, values in enumerate(alone):
+            for value, array in zip(values, arrays, strict=True):
+                array[lane, :, longest - lengths[lane] :] = value.numpy()[0]
+        self._values = _values(spec, arrays)
+        for lane, member in enumerate(members):
+            member.buffer, member.lane = self, lane
+
+    def step(self, graph: InferenceSession, lengths: np.ndarray) -> tuple[IOBinding, np.ndarray]:
+        return _binding(graph, self._spec, self._values), self._longer()
+
+    def stepped(self, bound: IOBinding) -> None:
+        self._real = self._longer()
+        self._values = list(bound.get_outputs()[: len(self._spec.present)])
+
+    def one(self, lane: int) -> list[OrtValue]:
+        """One lane's tokens as arrays of their own."""
+        kept = [np.ascontiguousarray(value.numpy()[lane, None][:, :, self._real[lane]]) for value in self._values]
+        return _values(self._spec, kept)
+
+    def _longer(self) -> np.ndarray:
+        return np.pad(self._real, ((0, 0), (0, 1)), constant_values=True)
+
 
 class JoinedCache:
-    """Arrays that are never written to, so forks hold the same ones."""
+    """Arrays that are never written to, so forks hold the same ones. In company they are a lane of one batch."""
 
     def __init__(self, spec: CacheSpec, values: list[OrtValue]) -> None:
-        self._spec, self._values = spec, values
+        self.spec, self._values = spec, values
+        self.buffer: _Joint | None = None
+        self.lane = 0
+        self.fed_with: frozenset[int] = frozenset()
+
+    def alone(self) -> list[OrtValue]:
+        """Its arrays, out of the company's."""
+        if self.buffer is not None:
+            self._values, self.buffer, self.fed_with = self.buffer.one(self.lane), None, frozenset()
+        return self._values
 
     def binding(self, graph: InferenceSession, length: int, count: int) -> IOBinding:
-        bound = graph.io_binding()
-        for name, value in zip(self._spec.past, self._values, strict=True):
-            bound.bind_ortvalue_input(name, value)
-        for name in self._spec.present:
-            bound.bind_output(name, self._spec.device)
-        return bound
+        return _binding(graph, self.spec, self.alone())
 
     def keep(self, bound: IOBinding, length: int) -> None:
-        self._values = list(bound.get_outputs()[: len(self._spec.present)])  # logits were bound after them
+        self._values = list(bound.get_outputs()[: len(self.spec.present)])  # logits were bound after them
 
     def fork(self) -> JoinedCache:
-        return JoinedCache(self._spec, self._values)
+        return JoinedCache(self.spec, self.alone())
 
     def cut(self, length: int) -> None:
-        kept = [np.ascontiguousarray(value.numpy()[:, :, :length]) for value in self._values]
-        self._values = _values(self._spec, kept)
+        kept = [np.ascontiguousarray(value.numpy()[:, :, :length]) for value in self.alone()]
+        self._values = _values(self.spec, kept)
+
+    def grown(self) -> None:
+        """A step in company is done; the company keeps the tokens."""
+
+    def may_step(self) -> bool:
+        return True
+
+    @staticmethod
+    def gather(caches: Sequence[JoinedCache]) -> None:
+        _Joint(caches[0].spec, caches)
 
 
 @dataclass(eq=False)
@@ -114,6 +189,12 @@ class _Buffer:
                 bound.bind_output(present, *place)
         return self._bound[lane]
 
+    def step(self, graph: InferenceSession, lengths: np.ndarray) -> tuple[IOBinding, np.ndarray]:
+        return self.binding(graph, None), np.arange(lengths.max() + 1) <= lengths[:, None]
+
+    def stepped(self, bound: IOBinding) -> None:
+        """The step wrote into the buffer itself."""
+
     def take(self, members: Sequence[SharedCache]) -> None:
         """Copy each member's tokens into the lane of its number; it lives here from now on."""
         for lane, member in enumerate(members):
@@ -144,7 +225,7 @@ class SharedCache:
 
     def __init__(self, buffer: _Buffer, lane: int = 0, length: int = 0) -> None:
         self.buffer, self.lane, self.length = buffer, lane, length
-        self._fed_with: frozenset[int] = frozenset()  # who was fed together with it last time
+        self.fed_with: frozenset[int] = frozenset()  # the company in which it was fed last
         buffer.users.add(self)
 
     def binding(self, graph: InferenceSession, length: int, count: int) -> IOBinding:
@@ -161,32 +242,52 @@ class SharedCache:
     def cut(self, length: int) -> None:
         self.length = length
 
+    def grown(self) -> None:
+        """A step in company is done."""
+        self.length += 1
+
+    def may_step(self) -> bool:
+        return self._may_write(1)
+
+    @staticmethod
+    def gather(caches: Sequence[SharedCache]) -> None:
+        spec = caches[0].buffer.spec
+        tokens = 1 + max(cache.length for cache in caches)
+        _Buffer(spec, _capacity(spec, tokens), len(caches)).take(caches)
+
     def _may_write(self, count: int) -> bool:
         others = (user for user in self.buffer.users if user is not self and user.lane == self.lane)
         return self.length + count <= self.buffer.capacity and all(user.length <= self.length for user in others)
 
 
-def in_lanes(caches: Sequence[SharedCache]) -> bool:
-    """Whether these caches can take their next token in one step: they are the lanes of one buffer, in any order.
+def together(caches: Sequence[Cache]) -> Lanes | None:
+    """What computes the next token of these caches in one step, when they are the lanes of one buffer, in any order.
 
     Caches that are fed together for the second time running are brought into one buffer: whoever does it twice does it for
     a whole answer, and one copy is soon earned back. The first time might have been the only one.
     """
     company = frozenset(id(cache) for cache in caches)
-    again = all(cache._fed_with == company for cache in caches)
+    again = all(cache.fed_with == company for cache in caches)
     for cache in caches:
-        cache._fed_with = company
-    buffer = caches[0].buffer
-    settled = all(cache.buffer is buffer for cache in caches) and {cache.lane for cache in caches} == set(
-        range(buffer.lanes)
-    )
-    if settled and all(cache._may_write(1) for cache in caches):
-        return True
-    if not (again or settled):
-        return False
-    capacity = _capacity(buffer.spec, 1 + max(cache.length for cache in caches))
-    _Buffer(buffer.spec, capacity, len(caches)).take(caches)
-    return True
+        cache.fed_with = company
+    found = caches[0].buffer
+    settled = found is not None and all(cache.buffer is found for cache in caches)
+    settled = settled and {cache.lane for cache in caches} == set(range(found.lanes))
+    if not (settled and all(cache.may_step() for cache in caches)):
+        if not (again or settled):
+            return None
+        type(caches[0]).gather(caches)
+    return caches[0].buffer
+
+
+def _binding(graph: InferenceSession, spec: CacheSpec, values: Sequence[OrtValue]) -> IOBinding:
+    """Of arrays that the graph gives back longer."""
+    bound = graph.io_binding()
+    for name, value in zip(spec.past, values, strict=True):
+        bound.bind_ortvalue_input(name, value)
+    for name in spec.present:
+        bound.bind_output(name, spec.device)
+    return bound
 
 
 def _capacity(spec: CacheSpec, tokens: int) -> int:

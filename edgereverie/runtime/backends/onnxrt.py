@@ -70,24 +70,26 @@ class OnnxEngine:
         return OnnxStream(self, 0, self._cache.empty())
 
     def feed_many(self, feeds: Sequence[Feed]) -> list[np.ndarray]:
-        """One token each, with a shared cache, is computed together; GroupQueryAttention takes several tokens behind a past
-        for one row alone (its documentation: ``sequence_length > 1`` requires ``batch_size == 1``).
+        """One token each is computed together. GroupQueryAttention takes several tokens behind a past for one row alone (its
+        documentation: ``sequence_length > 1`` requires ``batch_size == 1``), so longer feeds go one after the other.
         """
-        from edgereverie.runtime.backends._onnx_cache import SharedCache, in_lanes
+        from edgereverie.runtime.backends._onnx_cache import together
 
         arrays = check_feeds(self, feeds)
         caches = [feed.stream._opened() for feed in feeds]
-        steps = len(feeds) > 1 and all(len(array) == 1 for array in arrays)
-        if not (steps and all(isinstance(cache, SharedCache) for cache in caches) and in_lanes(caches)):
+        steps = len(feeds) > 1 and all(len(array) == 1 for array in arrays) and "attention_mask" in self._takes
+        lanes = together(caches) if steps else None
+        if lanes is None:
             return feed_in_turn(self, feeds)
         order = np.argsort([cache.lane for cache in caches])
         lengths = np.array([feed.stream.length for feed in feeds])[order]
         rows = self._rows(np.concatenate(arrays)[order], None).reshape(len(feeds), 1, -1)
-        bound = caches[0].buffer.binding(self._decoder, None)
-        logits = self._compute(bound, rows, lengths)
+        bound, mask = lanes.step(self._decoder, lengths)
+        logits = self._compute(bound, rows, lengths, mask)
+        lanes.stepped(bound)
         for feed, cache in zip(feeds, caches, strict=True):
             feed.stream.length += 1
-            cache.length = feed.stream.length
+            cache.grown()
         return [logits[cache.lane] for cache in caches]
 
     def constraint(self, grammar: str) -> Constraint:
@@ -100,18 +102,19 @@ class OnnxEngine:
     def _run(self, rows: np.ndarray, past: int, cache: Cache) -> np.ndarray:
         """Logits (tokens, vocabulary); keys and values stay in the cache, on the device they were computed on."""
         bound = cache.binding(self._decoder, past, rows.shape[1])
-        logits = self._compute(bound, rows, np.array([past]))
+        logits = self._compute(bound, rows, np.array([past]), np.ones((1, past + rows.shape[1]), bool))
         cache.keep(bound, past + rows.shape[1])
         return logits[0]
 
-    def _compute(self, bound: IOBinding, rows: np.ndarray, past: np.ndarray) -> np.ndarray:
-        """rows: (lanes, tokens, width) behind ``past`` tokens in each lane. Logits (lanes, tokens, vocabulary) float32."""
-        totals = past[:, None] + rows.shape[1]
+    def _compute(self, bound: IOBinding, rows: np.ndarray, past: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """rows: (lanes, tokens, width) behind ``past`` tokens in each lane. mask: (lanes, places) bool, which are real.
+
+        Logits (lanes, tokens, vocabulary) float32.
+        """
         logits = np.empty((*rows.shape[:2], self.vocabulary), self._logits)
         bound.bind_output("logits", "cpu", 0, self._logits, logits.shape, logits.ctypes.data)
         bound.bind_cpu_input("inputs_embeds", rows)
         if "attention_mask" in self._takes:
-            mask = np.arange(totals.max()) < totals
             bound.bind_cpu_input("attention_mask", mask.astype(np.int64))
         if "position_ids" in self._takes:
             bound.bind_cpu_input("position_ids", past[:, None] + np.arange(rows.shape[1]))

@@ -142,7 +142,27 @@ def _selective(answers: Sequence[Judged], grid: np.ndarray, alpha: float, delta:
     found = selective.fixed_sequence(scores, right, alpha, delta, thresholds=grid, least=least)
     if found is not None:
         return Rule("selective", "closed", alpha, found.threshold, len(answers), delta)
-    return f"selective answering (closed): at no threshold is a risk of at most {alpha:.2f} beyond doubt{_surest(scores, right)}"
+    told = f"selective answering (closed): at no threshold is a risk of at most {alpha:.2f} beyond doubt"
+    would_do = _pictures_that_would_do(scores, right, grid, alpha, delta)
+    if would_do is None:
+        return f"{told}, nor measured at any{_surest(scores, right)}"
+    more = max(1, would_do - len(answers))
+    return f"{told}; as answers went here, some {would_do} pictures to choose on would do: {more} more"
+
+
+def _pictures_that_would_do(
+    scores: np.ndarray, right: np.ndarray, grid: np.ndarray, alpha: float, delta: float
+) -> int | None:
+    """How many pictures the best threshold would take, were errors and answers as frequent as here; None over alpha."""
+    found = []
+    for n, wrong in zip(*selective.answered_from(scores, right, grid), strict=True):
+        if not n or wrong / n > 0.9 * alpha:
+            continue
+        errors = 0
+        while wrong / n * (needed := selective.items_needed(alpha, delta, errors)) > errors:
+            errors = math.ceil(wrong / n * needed)
+        found.append(math.ceil(needed * len(scores) / n))
+    return min(found, default=None)
 
 
 def _filter(answers: Sequence[Judged], alpha: float) -> Rule | str:

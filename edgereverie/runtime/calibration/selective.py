@@ -99,10 +99,13 @@ def items_needed(alpha: float, delta: float, errors: int = 0) -> int:
     >>> items_needed(0.1, 0.1), items_needed(0.1, 0.05), items_needed(0.05, 0.05), items_needed(0.01, 0.05)
     (22, 29, 59, 299)
     """
-    n = max(1, math.floor(math.log(delta) / math.log1p(-alpha)) - 1)
-    while binomial_tail(errors, n, alpha) > delta:
-        n += 1
-    return n
+    low, high = errors, errors + 1  # the tail falls as n grows
+    while binomial_tail(errors, high, alpha) > delta:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if binomial_tail(errors, middle, alpha) > delta else (low, middle)
+    return high
 
 
 def sgr_items_needed(alpha: float, delta: float) -> int:

@@ -34,19 +34,20 @@ class Judge:
     def judged(self, text: str, record: Sequence[Token], begin: int, mark: int) -> tuple[Claim, ...]:
         """The claims of ``text`` from character ``begin`` on, which ``mark`` tokens stand before. record: of the whole text."""
         request, fusion = self._request, fusion_of(self._request)
-        found = [one for one in claims(request.question, text) if one.start >= begin]
+        every = claims(request.question, text)
+        found = [(index, one) for index, one in enumerate(every) if one.start >= begin]
         if not found or request.image is None:
             return ()
         self._read(record[:mark])
         self._read(record)
-        new = [one for one in found if one.question not in self._odds]
+        new = [one for _, one in found if one.question not in self._odds]
         self._odds |= questioned(request, new, negation=fusion.negation)
         spans = tuple((token.start, token.end) for token in record)
         margins = np.array([token.margin for token in record])
         seen = Scored(np.array([token.log_prob for token in record]), spans, margins)
         blind, out = Scored(np.array(self._blind_log_probs), spans, margins), []
-        for index, one in enumerate(found):
-            told = evidence_of(found, index, seen, blind, self._odds)
+        for index, one in found:
+            told = evidence_of(every, index, seen, blind, self._odds)
             support = fusion.support(told, one.kind)
             out.append(
                 Claim(one.text, one.start, one.end, one.subject, support, fusion.verdict(support), told, one.kind,

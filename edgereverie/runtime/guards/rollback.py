@@ -31,7 +31,8 @@ class Rollback:
 
     The second try is asked for in the same words with "(avoid: ...)" and the contradicted claims behind them, and goes on
     from what the answer has so far. It stays when it claims something, nothing of it
-    is contradicted, and its least supported claim is better supported than the first one's. Otherwise only what is right of
+    is contradicted, its least supported claim is better supported than the first one's, and it still speaks of the things of
+    which something was told wrongly. Otherwise only what is right of
     the first sentence stays, in words that claim nothing new, and the model goes on as if it had said all of it; when nothing
     of it stays, what follows about "it" goes, too. After ``tries`` second tries there are no more of them in an answer. When
     nothing is left, the answer abstains.
@@ -109,7 +110,7 @@ class Writing:
             self._back(mark, row)
             yield from self._write_avoiding(names)
             second = self._judged(before, mark)
-            if _better(first, second):
+            if _better(first, second, wrong):
                 self._changed.append(f"{names}: written anew")
                 self._keep(second)
                 return
@@ -225,8 +226,11 @@ def _idle(request: Request) -> str:
     return "rollback: a grammar has no sentences" if request.options.grammar else ""
 
 
-def _better(first: Sequence[Claim], second: Sequence[Claim]) -> bool:
+def _better(first: Sequence[Claim], second: Sequence[Claim], wrong: Sequence[Claim]) -> bool:
+    """Whether the second sentence may stand for the first: better supported, and still about what was told wrongly."""
     if not second or any(claim.verdict == "contradicted" for claim in second):
+        return False
+    if not {claim.subject for claim in wrong if claim.kind != "object"} <= {claim.subject for claim in second}:
         return False
     return min(claim.support for claim in second) > min(claim.support for claim in first)
 
