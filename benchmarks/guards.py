@@ -54,11 +54,12 @@ GUARDS: dict[str, Guarding] = {
     "agree": "agree",
 }
 _CONTRAST = tuple(name for name in GUARDS if name.startswith("contrast"))
-# What each kind of question is asked with: those that decode answer closed questions plainly, agree leaves long ones alone.
+# What each kind of question is asked with: contrast answers closed ones plainly, search and rollback all but
+# descriptions, and agree leaves all but short open ones alone.
 ASKED = {
     "describe": ("none", *_CONTRAST, "search", "rollback", "verify", "rollback,verify", "reflect"),
     "exists": ("none", "verify", "reflect"),
-    "short": ("none", *_CONTRAST[:2], "rollback", "verify", "rollback,verify", "reflect", "agree"),
+    "short": ("none", *_CONTRAST[:2], "verify", "reflect", "agree"),
 }
 Row = dict[str, Any]
 
@@ -268,9 +269,10 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     folder, journal = asked.out / "heldout", asked.out / "answers.jsonl"
     by_image = {image.name: scene for scene, image in scenes(folder, asked.scenes)}
-    names = {}
+    names, bundles = {}, {}
     for given in asked.models:
         name, _, paths = given.partition("=")
+        bundles[name] = [Path(path).name for path in paths.split(",")]
         for at, path in enumerate(paths.split(",")):
             names[f"{name}/{at}"] = name
             with Model.load(Path(path)) as model:
@@ -283,7 +285,7 @@ def main() -> None:
                 held = [r for r in rows if names[r["model"]] == name and (r["kind"], r["guard"]) == (kind, guard)]
                 figures = {metric: measured(held, value) for metric, value in METRICS[kind].items()}
                 results.setdefault(name, {}).setdefault(kind, {})[guard] = figures
-    told_of = {"scenes": len(by_image), "seed": SEED, "models": asked.models, "results": results}
+    told_of = {"scenes": len(by_image), "seed": SEED, "models": bundles, "results": results}
     write_text(RESULTS / "guards.json", json.dumps(told_of, indent=1) + "\n")
     print(table(results))
 

@@ -45,6 +45,7 @@ from edgereverie.stages.running import DESCRIBE, interleaved, ratio, running
 from edgereverie.text.claims import claims
 
 RESULTS = Path(__file__).parent / "results"
+MEASURED = ("flag", "verify", "contrast")  # any other guard can be named
 PARTS = ("loops", "guards", "memory", "agree")
 ASK = (Turn("user", DESCRIBE),)
 TEXT = "The image shows a ring. It also shows a star. There is a moon too. One can see a heart as well. And there is a cross."
@@ -318,9 +319,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/runtime"))
     parser.add_argument("--model", help="A model folder, or starter, instead of the random half billion.")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument(
-        "--guards", nargs="+", default=[name for name in GUARDS.names() if name not in ("none", "agree")]
-    )
+    parser.add_argument("--guards", nargs="+", default=[name for name in MEASURED if name in GUARDS.names()])
     parser.add_argument("--tokens", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--questions", type=int, default=1000, help="For memory; half as many for agreement.")

@@ -223,7 +223,23 @@ def _backends() -> Iterator[Finding]:
                 f"backend {backend}", "missing", f"needs {', '.join(absent)}", f"pip install 'edgereverie[{extra}]'"
             )
         else:
-            yield Finding(f"backend {backend}", "ok", ", ".join(f"{name} {version_of(name)}" for name in needs))
+            told = ", ".join(f"{name} {version_of(name)}" for name in needs)
+            yield Finding(f"backend {backend}", "ok", told + _computes_on(backend))
+
+
+def _computes_on(backend: str) -> str:
+    """Asked in a process of its own: a CUDA that is half there may end it. For torch the GPU's own finding tells."""
+    if backend == "hf":
+        return ""
+    ask = f"from edgereverie.registry import BACKENDS; print(BACKENDS.get({backend!r}).lacks_cuda())"
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=_PROBE_SECONDS,
+                              check=True, env=os.environ | {"PYTHONPATH": paths})  # fmt: skip
+    except subprocess.SubprocessError:
+        return ""
+    why = done.stdout.strip()
+    return f"; computes on the CPU, as {why}" if why else "; computes on CUDA"
 
 
 def _files(bundle: Bundle) -> Finding:

@@ -17,6 +17,7 @@ import pytest
 from edgereverie import doctor
 from edgereverie.doctor import Finding, examine, transformers_fits, version_of
 from edgereverie.errors import BundleError
+from edgereverie.registry import BACKENDS
 
 
 @pytest.fixture
@@ -48,6 +49,15 @@ def test_every_finding_that_is_not_ok_has_advice() -> None:
     subjects = [finding.subject for finding in findings]
     assert len(set(subjects)) == len(subjects)
     assert {"edgereverie", "memory", "NVIDIA GPU", "backend hf", "backend llamacpp", "backend onnxrt"} <= set(subjects)
+
+
+@pytest.mark.parametrize("backend", ["llamacpp", "onnxrt"])
+def test_a_backend_says_what_it_computes_on(backend: str) -> None:
+    finding = next(one for one in doctor._backends() if one.subject == f"backend {backend}")
+    if finding.state != "ok":
+        pytest.skip(f"the {backend} backend is not installed")
+    told = BACKENDS.get(backend).lacks_cuda()
+    assert finding.detail.endswith(f"; computes on the CPU, as {told}" if told else "; computes on CUDA")
 
 
 def test_an_empty_machine_is_told_what_to_install(installed: Callable[..., None]) -> None:

@@ -117,6 +117,10 @@ class Backend(Protocol):
         """
         ...
 
+    def lacks_cuda(self) -> str:
+        """Why it cannot compute on CUDA, in words; empty where it should. Imports its packages."""
+        ...
+
 
 def require_packages(backend: Backend) -> None:
     """Raise MissingPackage for the first of the backend's packages that is not installed; imports none of them."""

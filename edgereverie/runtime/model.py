@@ -67,6 +67,7 @@ class Model:
                 f"{self.engine.vocabulary:,}.",
                 hint="tokenizer.json and the weights must come from the same model.",
             )
+        _log.info("%s: %s on %s", self.name, self.engine.backend, self.engine.device)
         self.sight = Sight(self.engine, self.image, self.name)
         # Padding rows stand for no token, and a generated image token would have no features.
         self.allowed = np.arange(self.engine.vocabulary) < known

@@ -114,10 +114,10 @@ def kept(logits: np.ndarray, options: Options) -> np.ndarray:
     if 0 < options.top_k < len(scores):
         scores[scores < np.partition(scores, -options.top_k)[-options.top_k]] = -np.inf
     if options.top_p < 1:
-        order = np.argsort(scores, kind="stable")
-        below = np.cumsum(_probabilities(scores)[order]) <= 1 - options.top_p
-        below[-1] = False
-        scores[order[below]] = -np.inf
+        nucleus = _nucleus(scores, options.top_p)
+        left = np.full(len(scores), -np.inf)
+        left[nucleus] = scores[nucleus]
+        scores = left
     if options.min_p > 0:
         scores[scores < scores.max() + math.log(options.min_p)] = -np.inf
     return scores
@@ -131,8 +131,28 @@ def _drawn(
     rng: np.random.Generator,
     constraint: Constraint | None,
 ) -> int:
-    bounds = np.cumsum(_probabilities(kept(_remaining(logits, allowed, options, record, constraint), options)))
-    return int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right"))
+    scores = kept(_remaining(logits, allowed, options, record, constraint), options)
+    tokens = np.flatnonzero(scores > -np.inf)
+    bounds = np.cumsum(np.exp(scores[tokens] - scores[tokens].max()))
+    return int(tokens[np.searchsorted(bounds, rng.random() * bounds[-1], side="right")])
+
+
+def _nucleus(scores: np.ndarray, share: float) -> np.ndarray:
+    """Ids of the likeliest tokens up to and with the one by which they have that share of the probability.
+
+    Of equally likely ones the lower id counts as likelier. Only as many are sorted as it takes.
+    """
+    weights = np.exp(scores - scores.max())
+    wanted, size = share * weights.sum(), len(scores)
+    for most in (256, 4096, size):
+        some = np.arange(size)
+        if most < size:
+            some = np.flatnonzero(scores >= np.partition(scores, size - most)[size - most])
+        order = some[np.argsort(-scores[some], kind="stable")]
+        before = np.cumsum(weights[order]) - weights[order]
+        if before[-1] >= wanted:
+            break
+    return order[(before < wanted) & (scores[order] > -np.inf)]
 
 
 def _remaining(
@@ -154,16 +174,11 @@ def _remaining(
     return left
 
 
-def _probabilities(scores: np.ndarray) -> np.ndarray:
-    weights = np.exp(scores - scores.max())
-    return weights / weights.sum()
-
-
 def _require_numbers(top: np.ndarray | float) -> None:
     """top: the largest of logits, which is not a number when one of them is none."""
-    if np.isnan(top).any():
+    if not np.isfinite(top).all():
         raise BackendError(
-            "The model computed logits that are not numbers (NaN).",
+            "The model computed logits that are not numbers (NaN or infinite).",
             hint="The weights are damaged, or they overflow in half precision: check the bundle's hashes, or "
             "export it in fp32.",
         )

@@ -76,21 +76,11 @@ def test_every_backend_names_its_device_and_refuses_one_that_it_has_not(
     monkeypatch.setenv(VARIABLE, "cpu")
     with Model.load(path) as model:
         assert model.engine.device == "cpu"
-    if _has_cuda(name):
+    if not BACKENDS.get(name).lacks_cuda():
         pytest.skip("this machine has CUDA")
     with pytest.raises(BackendError, match="CUDA was asked for") as caught:
         Model.load(path, device="cuda")
     assert "cpu" in caught.value.hint
-
-
-def _has_cuda(name: str) -> bool:
-    from edgereverie.runtime.backends import _onnx, llamacpp
-
-    if name == "hf":
-        from edgereverie.backbones.base import device
-
-        return device() == "cuda"
-    return not (_onnx.cuda_lacks() if name == "onnxrt" else llamacpp._cuda_lacks())
 
 
 def test_onnxruntime_that_quietly_falls_back_is_found_out(
@@ -101,7 +91,7 @@ def test_onnxruntime_that_quietly_falls_back_is_found_out(
 
     path = loadable("onnxrt")
     real = pytest.importorskip("onnxruntime").InferenceSession
-    monkeypatch.setattr(_onnx, "cuda_lacks", lambda: "")
+    monkeypatch.setattr(_onnx, "lacks_cuda", lambda: "")
     monkeypatch.setattr(
         "onnxruntime.InferenceSession", lambda path, options, providers: real(path, options, providers=providers[-1:])
     )

@@ -119,10 +119,11 @@ def test_second_tries_are_counted(words: Any) -> None:
     assert len(none) == 4 and not any("second try" in event.why for event in none)
 
 
-def test_closed_questions_are_answered_plainly(words: Any) -> None:
-    answer, taken = ask(model_of(words, "Yes.", ""), question="Do you see a ring?")
+@pytest.mark.parametrize("question", ["Do you see a ring?", "What colour is the star?"])
+def test_what_is_no_description_is_answered_plainly(words: Any, question: str) -> None:
+    answer, taken = ask(model_of(words, "Yes.", ""), question=question)
     assert (answer.text, taken) == ("Yes.", [])
-    assert "lists its answers" in answer.reason
+    assert "does not ask for a description" in answer.reason
 
 
 def test_without_room_for_the_hint_there_is_no_second_try(words: Any) -> None:

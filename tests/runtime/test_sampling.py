@@ -148,6 +148,24 @@ def _on_a_border(logits: np.ndarray, options: Options, repeated: set[int], diffe
     return bool((((kept(base, wide) > -np.inf) != (kept(base, tight) > -np.inf)) >= differing).all())
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.01, 1.0, 4.0])
+@pytest.mark.parametrize("share", [0.05, 0.9, 0.999])
+def test_the_nucleus_of_a_large_vocabulary_is_transformers(spread: float, share: float) -> None:
+    """Where only some of the tokens are sorted: a peaked distribution, a flat one, and ties throughout."""
+    torch = pytest.importorskip("torch")
+    from transformers import TopPLogitsWarper
+
+    logits = np.random.default_rng(5).standard_normal(20_000).round(2) * spread
+    logits[7_000:9_000] = -np.inf
+    theirs = TopPLogitsWarper(share)(None, torch.tensor(logits)[None])[0].numpy() > -np.inf
+    ours = kept(logits, Options(temperature=1.0, top_p=share)) > -np.inf
+    # Which of equals stay is nobody's promise, and sums of thousands of terms may round one token further.
+    values = [np.sort(logits[left])[::-1] for left in (theirs, ours)]
+    common = min(len(found) for found in values)
+    assert common > 0 and abs(len(values[0]) - len(values[1])) <= 1
+    np.testing.assert_array_equal(values[0][:common], values[1][:common])
+
+
 @given(scores, st.integers(0, 39), st.booleans())
 def test_what_is_measured_is_arithmetic_and_always_finite(values: list[float], cut: int, sampled: bool) -> None:
     logits = np.array(values, np.float32)

@@ -29,7 +29,7 @@ def threads() -> int:
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
-def cuda_lacks() -> str:
+def lacks_cuda() -> str:
     """Why this onnxruntime cannot compute on CUDA; empty where it should."""
     import onnxruntime
 

@@ -154,12 +154,16 @@ class HfBackend:
 
         require_packages(self)
         folder = base.open_folder(path)
-        lacking = "" if base.device() == "cuda" else "torch sees no card"
 
         def load(place: str) -> HfEngine:
             return HfEngine(folder.load("bf16" if place != "cpu" and not precise else "fp32", on=place), folder.context)
 
-        return on_device(asked_for(device), lacking, load, path.name)
+        return on_device(asked_for(device), self.lacks_cuda(), load, path.name)
+
+    def lacks_cuda(self) -> str:
+        from edgereverie.backbones import base
+
+        return "" if base.device() == "cuda" else "torch sees no card"
 
 
 BACKEND = HfBackend()

@@ -92,7 +92,7 @@ class LlamaEngine:
         if find_spec("onnxruntime") is not None:
             return on_device(
                 "cpu" if self.device == "cpu" else "auto",
-                _onnx.cuda_lacks(),
+                _onnx.lacks_cuda(),
                 lambda place: _onnx.VisionEncoder(bundle, self.width, place),
                 f"{bundle.name}, vision",
             )
@@ -362,16 +362,6 @@ def _quieten(lib: Any) -> None:
     lib.llama_log_set(_callback, ctypes.c_void_p(0))
 
 
-def _cuda_lacks() -> str:
-    """Why this llama.cpp cannot compute on CUDA; empty where it should."""
-    from llama_cpp import llama_cpp as lib
-
-    _quieten(lib)
-    if b"CUDA" not in lib.llama_print_system_info():
-        return "the installed llama-cpp-python is built without it"
-    return "" if lib.llama_supports_gpu_offload() else "llama.cpp finds no card"
-
-
 def _reason() -> str:
     return _recent[0] if _recent else "it gives no reason"
 
@@ -388,8 +378,16 @@ class LlamaBackend:
         bundle = Bundle.load(path)
         bundle.check(hashes=False)
         return on_device(
-            asked_for(device), _cuda_lacks(), lambda place: LlamaEngine(bundle, place, precise=precise), bundle.name
+            asked_for(device), self.lacks_cuda(), lambda place: LlamaEngine(bundle, place, precise=precise), bundle.name
         )
+
+    def lacks_cuda(self) -> str:
+        from llama_cpp import llama_cpp as lib
+
+        _quieten(lib)
+        if b"CUDA" not in lib.llama_print_system_info():
+            return "the installed llama-cpp-python is built without it"
+        return "" if lib.llama_supports_gpu_offload() else "llama.cpp finds no card"
 
 
 BACKEND = LlamaBackend()

@@ -202,9 +202,12 @@ class OnnxBackend:
         require_packages(self)
         bundle = Bundle.load(path)
         bundle.check(hashes=False)
+        return on_device(asked_for(device), self.lacks_cuda(), lambda place: OnnxEngine(bundle, place), bundle.name)
+
+    def lacks_cuda(self) -> str:
         from edgereverie.runtime.backends import _onnx
 
-        return on_device(asked_for(device), _onnx.cuda_lacks(), lambda place: OnnxEngine(bundle, place), bundle.name)
+        return _onnx.lacks_cuda()
 
 
 BACKEND = OnnxBackend()

@@ -35,9 +35,9 @@ class Agree:
     """An answer of at most ``short`` tokens whose confidence is under ``undecided`` is drawn ``samples`` times.
 
     The draws run side by side on one prefilled picture. Answers that read alike are one (``alike``). A cluster with at least
-    the share ``majority`` is the answer, with its share as the confidence; without one the answer abstains. Yes-or-no and
-    choice questions are left alone: their odds say the same without drawing. Claims get the figure ``agreement``: the share
-    of draws that read like the answer.
+    the share ``majority`` is the answer, with its share as the confidence; without one the answer abstains. Claims get the
+    figure ``agreement``: the share of draws that read like the answer. Yes-or-no and choice questions are left alone, for
+    their odds say the same without drawing, and so is what a grammar forms.
     """
 
     name: str = "agree"
@@ -51,7 +51,7 @@ class Agree:
         sure = answer.confidence is None or answer.confidence >= self.undecided
         if sure or answer.abstained or not answer.text.strip() or is_closed(request.question):
             return answer
-        if len(answer.record) > self.short:
+        if len(answer.record) > self.short or request.options.grammar:
             return answer
         said = self._draws(request)
         counts = Counter(alike(text) for text in said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from math import exp, log
 from typing import Literal
@@ -111,7 +111,7 @@ class Contrasted:
         self._unread.append(token)
         self._decide(None)
 
-    def record(self, tokens) -> list[tuple[float, float, float, int]]:
+    def record(self, tokens: Iterable[int]) -> list[tuple[float, float, float, int]]:
         """Of all tokens, the last of which may not have been fed."""
         found = list(tokens)
         if len(found) > len(self._record):

@@ -18,7 +18,7 @@ from edgereverie.runtime.guards.verify import contradicted, placed
 from edgereverie.runtime.request import Piece, Request, Retraction
 from edgereverie.runtime.sampling import choose, measured
 from edgereverie.search.beams import View
-from edgereverie.text.questions import is_closed
+from edgereverie.text.questions import is_description
 
 _END = re.compile(r"(?:(?<!\d)[.!?]|\n)[\"'”’)\]]*\s*$")
 _PRONOUN = re.compile(r"\s*(?:it|its|they|their|these|those|both|this)\b", re.IGNORECASE)
@@ -37,8 +37,10 @@ class Rollback:
     of it stays, what follows about "it" goes, too. After ``tries`` second tries there are no more of them in an answer. When
     nothing is left, the answer abstains.
 
-    ``draft`` is the answer with what was taken back, and the record is of that. Closed questions are answered plainly: they
-    have one sentence, which verify turns where it is wrong.
+    ``draft`` is the answer with what was taken back, and the record is of that.
+
+    For descriptions. Other questions are answered plainly: asked once more with a hint, a model that is not sure of a short
+    answer says something else that is true and no answer (``benchmarks/guards.py``).
     """
 
     name: str = "rollback"
@@ -221,8 +223,8 @@ def _idle(request: Request) -> str:
     """Why the answer is a plain one, or nothing."""
     if request.image is None:
         return "rollback: there is no picture to judge by"
-    if is_closed(request.question):
-        return "rollback: not used where the question lists its answers"
+    if not is_description(request.question):
+        return "rollback: the question does not ask for a description"
     return "rollback: a grammar has no sentences" if request.options.grammar else ""
 
 
