@@ -35,7 +35,8 @@ class Contrast:
     beta: tokens less than beta times as likely as the likeliest are never said. The defaults are the publications'.
 
     Questions of yes or no and of choice are answered plainly: there it shifts the answers without telling right ones from
-    wrong any better (arXiv 2504.10020). The token record stays the model's own.
+    wrong any better (arXiv 2504.10020). The token record stays the model's own. On drawn scenes no form of it left fewer false
+    claims than the plain greedy answer (``benchmarks/guards.py``), so no profile has it.
     """
 
     name: str = "contrast"

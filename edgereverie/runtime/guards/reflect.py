@@ -36,7 +36,8 @@ class Reflect:
     (nats per token that the picture adds) is no lower. When both are doubted the answer abstains, and the rationale is the
     reason.
 
-    Of use only where the verdict tells right answers from wrong: measure that first (``benchmarks/guards.py``).
+    Of use only where the verdict tells right answers from wrong: measure that first (``benchmarks/reflection.py``). The
+    starter's, tuned with reasons but never asked for a verdict, is hardly better than chance, so no profile has the guard.
     """
 
     name: str = "reflect"

@@ -30,17 +30,16 @@ class Rollback:
     """After each sentence its claims are judged. A sentence with a contradicted claim is retracted and written once more.
 
     The second try is asked for in the same words with "(avoid: ...)" and the contradicted claims behind them, and goes on
-    from what the answer has so far. It stays when it claims something, nothing of it
-    is contradicted, its least supported claim is better supported than the first one's, and it still speaks of the things of
-    which something was told wrongly. Otherwise only what is right of
-    the first sentence stays, in words that claim nothing new, and the model goes on as if it had said all of it; when nothing
-    of it stays, what follows about "it" goes, too. After ``tries`` second tries there are no more of them in an answer. When
-    nothing is left, the answer abstains.
+    from what the answer has so far. It stays when it claims something, nothing of it is contradicted, its least supported
+    claim is better supported than the first one's, and it still speaks of the things of which something was told wrongly.
+    Otherwise only what is right of the first sentence stays, in words that claim nothing new, and the model goes on as if it
+    had said all of it; when nothing of it stays, what follows about "it" goes, too. After ``tries`` second tries there are no
+    more of them in an answer. When nothing is left, the answer abstains. ``draft`` is the answer with what was taken back,
+    and the record is of that.
 
-    ``draft`` is the answer with what was taken back, and the record is of that.
-
-    For descriptions. Other questions are answered plainly: asked once more with a hint, a model that is not sure of a short
-    answer says something else that is true and no answer (``benchmarks/guards.py``).
+    For descriptions, where it does about what verify does at more cost, so no profile has it. Other questions are answered
+    plainly: asked once more with a hint, a model that is not sure of a short answer says something else that is true and no
+    answer (``benchmarks/guards.py``).
     """
 
     name: str = "rollback"

@@ -25,7 +25,8 @@ class Search:
     the picture's gain per token against likelihood, by ranks. sentence_tokens: the longest sentence. The answer ends where
     the likeliest continuation is its end.
 
-    Questions that ask for less are answered plainly. Temperature plays no part: sentences differ because they must.
+    Questions that ask for less are answered plainly. Temperature plays no part: sentences differ because they must. On drawn
+    scenes its descriptions are no truer than greedy ones (``benchmarks/guards.py``), so no profile has it.
     """
 
     name: str = "search"
