@@ -113,8 +113,8 @@ def test_selective_answering_does_answer() -> None:
     """At a risk of 3 % the first test, of some 65 answers, bears 3 errors: 87 % of the draws pass it."""
     found, _ = broken(walked, WORLDS["high risk from the middle on"], 0.1, 0.1, n=300)
     assert found > 0.8 * DRAWS
-    found, _ = broken(sgr, WORLDS["high risk from the middle on"], 0.1, 0.1, n=300)
-    assert found > 0.5 * DRAWS
+    found, _ = broken(sgr, WORLDS["high risk from the middle on"], 0.1, 0.1, n=1000)  # a union bound asks for more
+    assert found > 0.9 * DRAWS
 
 
 def test_taking_the_measured_risk_at_its_word_is_convicted() -> None:
