@@ -67,7 +67,7 @@ def test_it_answers_as_it_describes_itself(server: Running, method: str, path: s
     statuses = Counter()
 
     @settings(
-        max_examples=40,
+        max_examples=25,
         suppress_health_check=list(HealthCheck),
         derandomize=True,
         database=None,
