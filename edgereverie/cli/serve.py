@@ -42,7 +42,7 @@ def serve(
     from edgereverie import stages
     from edgereverie.server.limits import MIB, Limits, Settings
 
-    guards = guarding(guard, guard_profile, "flag")
+    guards = guarding(guard, guard_profile)
     limits = Limits(max_image * MIB, max_pixels * 1_000_000, max_request * MIB, max_queue, max_seconds)
     settings = Settings(host, port, api_key, allow_files, allow_urls, guards, max_tokens, limits)
     stages.serve(model, settings, backend=backend, device=device)
