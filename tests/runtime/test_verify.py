@@ -86,6 +86,16 @@ def test_a_yes_or_no_is_turned_only_when_it_is_contradicted(
     assert answer.draft == (text if expected != text else None)
 
 
+def test_a_cut_above_one_half_turns_nothing_that_is_likelier_than_its_opposite() -> None:
+    """1.4 with the picture, 1.0 without: support logistic(0.4) = 0.6, under a cut of 0.75 and still likelier than not."""
+    strict = Verify(fusion=Fusion(contradicted=0.75, supported=0.9))
+    (claim,) = (answer := verified("Is there a ring in the image?", "Yes.", {"ring": 1.4}, strict)).claims
+    assert (answer.text, claim.verdict, answer.draft) == ("Yes.", "unverified", None)
+    assert claim.support == pytest.approx(logistic(0.4))
+    told = verified("Describe the image.", "There is a ring and a star.", {"ring": 1.4, "star": 6.0}, strict)
+    assert told.text == "There is a star."
+
+
 def test_a_turned_answer_carries_the_opposite_claim() -> None:
     answer = verified("Is the ring red?", "Yes.", {"Is the ring red": -2.0})
     (claim,) = answer.claims

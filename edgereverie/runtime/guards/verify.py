@@ -21,11 +21,12 @@ _OF_WORDS = ("grounding", "log_prob", "margin", "length")  # evidence that belon
 class Verify:
     """``flag`` with a short question for each claim, and then the answer without its contradicted claims.
 
-    A yes or no is turned only when the very claim that it makes is contradicted; ``unverified`` leaves it alone. What else
-    such an answer claims, when that is contradicted, is dropped and the bare yes or no stays. Of other answers the words of
-    contradicted claims go, or the sentence tells them as a possibility, or tells anew what is right in it. When nothing is
-    left, the answer is ABSTENTION with ``abstained`` set. No text is generated and nothing new is claimed; the claims that
-    stay keep the evidence that was measured in the answer as the model gave it. fusion: instead of the model's own.
+    A yes or no is turned only when the very claim that it makes is contradicted and its opposite likelier, for a calibrated
+    cut may lie above one half; else it stays. What else such an answer claims, when that is contradicted, is dropped and the
+    bare yes or no stays. Of other answers the words of contradicted claims go, or the sentence tells them as a possibility,
+    or tells anew what is right in it. When nothing is left, the answer is ABSTENTION with ``abstained`` set. No text is
+    generated and nothing new is claimed; the claims that stay keep the evidence that was measured in the answer as the model
+    gave it. fusion: instead of the model's own.
     """
 
     name: str = "verify"
@@ -33,17 +34,16 @@ class Verify:
 
     def apply(self, request: Request, answer: Answer) -> Answer:
         fusion = self.fusion or fusion_of(request)
-        found = assess(request, answer, fusion)
+        where = particle(answer.text)
+        found, said = _said(request, assess(request, answer, fusion), where)
         checked = replace(answer, claims=found, confidence=confidence(found, answer.confidence))
         wrong = contradicted(found)
         if not wrong:
             return checked
         draft = answer.draft if answer.draft is not None else answer.text
         checked = replace(checked, draft=draft, reason=told(wrong))
-        where = particle(answer.text)
-        bare = next((claim for claim in found if where == (claim.start, claim.end)), None)
-        if where is not None and (bare is not None or _restated(request, found)):
-            return _yes_or_no(checked, bare or _restated(request, found), fusion, where)
+        if said is not None:
+            return _yes_or_no(checked, said, fusion, where)
         text = without(answer.text, found, wrong)
         if not text:
             return replace(checked, text=ABSTENTION, claims=(), abstained=True)
@@ -79,6 +79,20 @@ def placed(request: Request, text: str, known: Sequence[Claim]) -> tuple[Claim, 
         for one in claims(request.question, text)
         if one.key in judged
     )
+
+
+def _said(
+    request: Request, found: tuple[Claim, ...], where: tuple[int, int] | None
+) -> tuple[tuple[Claim, ...], Claim | None]:
+    """The claims, and the one among them that a yes or no at ``where`` makes. It is contradicted only if it is less likely
+    than its opposite: one of the two has to be said."""
+    if where is None:
+        return found, None
+    said = next((claim for claim in found if where == (claim.start, claim.end)), None) or _restated(request, found)
+    if said is None or said.verdict != "contradicted" or said.support < 0.5:
+        return found, said
+    kept = replace(said, verdict="unverified")
+    return tuple(kept if claim is said else claim for claim in found), kept
 
 
 def _restated(request: Request, found: Sequence[Claim]) -> Claim | None:
