@@ -38,7 +38,7 @@ from edgereverie.text.asking import says_yes
 from edgereverie.text.claims import claims
 
 RESULTS = Path(__file__).parent / "results"
-SEED, DRAWS = 900, 1000
+SEED, DRAWS = 950, 1000  # of scenes that no choice was made on
 DESCRIBE = ("Describe the image.", "Describe the image in detail.")
 GUARDS: dict[str, Guarding] = {
     "none": "none",

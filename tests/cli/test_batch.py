@@ -201,8 +201,9 @@ def test_an_empty_file_has_no_questions(command: Command, questions: Any, tmp_pa
 def started(words: list[str], pause: str = "0.02") -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PAUSE": pause}
     return subprocess.Popen(
-        [sys.executable, str(SLOW), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+        [sys.executable, str(SLOW), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs inherit it ignored
+    )  # fmt: skip
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

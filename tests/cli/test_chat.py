@@ -181,7 +181,10 @@ class Keyboard:
         kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [sys.executable, str(SLOW), *words], stdin=slave, stdout=slave, stderr=slave, env=kept | given,
-            preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+            # A shell's background jobs inherit that Ctrl-C is ignored.
+            preexec_fn=lambda: (
+                os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0), signal.signal(signal.SIGINT, signal.SIG_DFL)
+            ),
         )  # fmt: skip
         os.close(slave)
         self.seen = ""
