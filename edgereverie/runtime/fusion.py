@@ -1,6 +1,6 @@
 """Evidence to probability: what was measured about a claim becomes one number, and that number a verdict.
 
-Without calibration it is a plain reading of log-odds, fitted to nothing; ``calibration.fusing`` learns one for an artefact.
+Without calibration it is a plain reading of log-odds, set by hand; ``calibration.fusing`` learns one for an artefact.
 """
 
 from __future__ import annotations
@@ -80,9 +80,13 @@ class Readings:
     words: Reading | None = None
 
 
-# Grounding is clipped: a single rare word piece can be worth more, and common words that any text would predict are worth
-# little although they are true, so it may tip the scales but not outweigh the question.
-PLAIN = Reading((Feature("verification", 1.0), Feature("grounding", 0.25, low=-2.0, high=2.0)))
+# Set by hand, on the shipped starter and models tuned from it: the heavier the words' own probability weighs, the fewer true
+# claims are called contradicted, and 2 in 100 are enough where nothing was calibrated. Grounding is clipped: a single rare word
+# piece can be worth more than that, and common words that any text would predict are worth little although they are true.
+PLAIN = Reading(
+    (Feature("verification", 0.5), Feature("grounding", 1.0, low=-4.0, high=4.0), Feature("log_prob_mean", 4.0)),
+    bias=1.0,
+)
 
 
 @dataclass(frozen=True, slots=True)

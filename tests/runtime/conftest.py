@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from edgereverie.registry import BACKENDS
+from edgereverie.runtime import fusion
 from edgereverie.runtime.engine import Feed, check_feed, feed_in_turn
+from edgereverie.runtime.fusion import Feature, Reading
 
 PROFILES = {"gguf": "gguf-f16", "onnx": "onnx-fp32"}
 CORPUS = [
@@ -66,6 +68,14 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "noise.png"
     Image.fromarray(np.random.default_rng(3).integers(0, 255, (96, 96, 3), dtype=np.uint8)).save(path)
     return path
+
+
+@pytest.fixture
+def odds_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without calibration support is the logistic function of what a short question adds, and a quarter of what the words do:
+    arithmetic that a test can show."""
+    figures = (Feature("verification", 1.0), Feature("grounding", 0.25, low=-2.0, high=2.0))
+    monkeypatch.setattr(fusion, "PLAIN", Reading(figures))
 
 
 class ScriptedStream:

@@ -17,6 +17,7 @@ from edgereverie.runtime.fusion import Fusion
 from edgereverie.runtime.model import Model
 from edgereverie.runtime.request import Request
 
+pytestmark = pytest.mark.usefixtures("odds_reading")
 IMAGE = object()  # stands for a picture: the scripted model only asks whether there is one
 BLIND = 0.25  # what each token is worth without the picture: four tokens, all alike
 

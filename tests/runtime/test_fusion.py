@@ -30,9 +30,11 @@ def drawn(n: int, seed: int = 0, **without: float) -> tuple[list[dict[str, float
 
 def test_uncalibrated_is_the_plain_reading_of_log_odds() -> None:
     plain = Fusion()
-    assert plain.support({"verification": 3.0, "grounding": 0.5}) == pytest.approx(1 / (1 + math.exp(-3.125)))
-    # Clipped at 2 nats: it may tip the scales, a quarter of it counts.
-    assert plain.support({"verification": -1.0, "grounding": 40.0}) == pytest.approx(1 / (1 + math.exp(0.5)))
+    # Half of 3, all of 0.5, four times -0.2, and 1.
+    told = {"verification": 3.0, "grounding": 0.5, "log_prob_mean": -0.2}
+    assert plain.support(told) == pytest.approx(1 / (1 + math.exp(-2.2)))
+    # Clipped at 4 nats, and words that were not measured count for nothing: half of -6, and 4.
+    assert plain.support({"verification": -6.0, "grounding": 40.0}) == pytest.approx(1 / (1 + math.exp(-1.0)))
     assert plain.support({}) == 0.5
     assert [plain.verdict(p) for p in (0.7, 0.5, 0.3)] == ["supported", "unverified", "contradicted"]
 

@@ -18,6 +18,7 @@ from edgereverie.runtime.request import Done, Piece, Retraction
 _spec = importlib.util.spec_from_file_location("_talker", Path(__file__).with_name("_talker.py"))
 _talker = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_talker)
+pytestmark = pytest.mark.usefixtures("odds_reading")
 PICTURE = Image.new("RGB", (40, 30), "red")
 
 

@@ -16,6 +16,7 @@ from edgereverie.runtime.guards.base import ABSTENTION
 from edgereverie.runtime.guards.verify import Verify
 from edgereverie.runtime.request import Request
 
+pytestmark = pytest.mark.usefixtures("odds_reading")
 IMAGE = object()
 
 
