@@ -83,8 +83,13 @@ class Readings:
 # Set by hand, on the shipped starter and models tuned from it: the heavier the words' own probability weighs, the fewer true
 # claims are called contradicted, and 2 in 100 are enough where nothing was calibrated. Grounding is clipped: a single rare word
 # piece can be worth more than that, and common words that any text would predict are worth little although they are true.
+# Of a claim whose words were not measured nothing is thought beforehand.
 PLAIN = Reading(
-    (Feature("verification", 0.5), Feature("grounding", 1.0, low=-4.0, high=4.0), Feature("log_prob_mean", 4.0)),
+    (
+        Feature("verification", 0.5),
+        Feature("grounding", 1.0, low=-4.0, high=4.0),
+        Feature("log_prob_mean", 4.0, missing=-1.0),
+    ),
     bias=1.0,
 )
 
