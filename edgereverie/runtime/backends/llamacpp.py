@@ -8,10 +8,7 @@ content can undo.
 
 from __future__ import annotations
 
-import ctypes
-import logging
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +20,8 @@ import numpy as np
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import BackendError
+from edgereverie.runtime.backends._llama_batch import Batch
+from edgereverie.runtime.backends._llama_log import forget_words, last_words, quieten
 from edgereverie.runtime.choosing import asked_for, on_device
 from edgereverie.runtime.engine import CacheFull, Feed, check_feed, check_feeds, require_packages
 from edgereverie.runtime.grammar import Constraint
@@ -33,12 +32,7 @@ if TYPE_CHECKING:
 
 _STREAMS = 16
 _BATCH = 512  # tokens per call: bounds the memory for logits, which is batch * vocabulary floats
-_ERROR = 4  # ggml_log_level
 _NO_ROOM = 1  # llama_decode's return value when the cache has no free cells
-
-_log = logging.getLogger(__name__)
-_recent: deque[str] = deque(maxlen=8)
-_callback: Any = None  # ctypes frees a callback that nobody holds, and llama.cpp calls it for ever
 
 
 class LlamaEngine:
@@ -57,20 +51,20 @@ class LlamaEngine:
 
         from edgereverie.runtime.backends import _onnx
 
-        _quieten(lib)
+        quieten(lib)
         self._lib = lib
         self._owned: list[tuple[Callable[[Any], None], Any]] = []
         self._release = weakref.finalize(self, _free, self._owned)
         self.context, self.device = bundle.context, device
         self.image_token = _onnx.image_token(bundle)
         path = bundle.file("model")
-        _recent.clear()
+        forget_words()
         settings = lib.llama_model_default_params()
         settings.n_gpu_layers = 0 if device == "cpu" else -1  # all of them
         self._model = lib.llama_model_load_from_file(str(path).encode(), settings)
         if not self._model:
             raise BackendError(
-                f"{path}: llama.cpp cannot load the model ({_reason()}).",
+                f"{path}: llama.cpp cannot load the model ({last_words()}).",
                 hint="The file is damaged or its architecture is unknown to this llama.cpp: copy it again, or "
                 "pip install --upgrade llama-cpp-python.",
             )
@@ -124,13 +118,13 @@ class LlamaEngine:
         self._context = lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise BackendError(
-                f"llama.cpp cannot make a context of {self.context:,} tokens ({_reason()}).",
+                f"llama.cpp cannot make a context of {self.context:,} tokens ({last_words()}).",
                 hint="Probably too little memory: export the bundle with a shorter context.",
             )
         self._owned.append((lib.llama_free, self._context))
         self._memory = lib.llama_get_memory(self._context)
         self._size = settings.n_batch
-        self._batch = _Batch(lib, self._size, self.width)
+        self._batch = Batch(lib, self._size, self.width)
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         return self._vision.encode(pixels)
@@ -141,8 +135,8 @@ class LlamaEngine:
     def constraint(self, grammar: str) -> Constraint:
         from edgereverie.runtime.backends._llama_grammar import LlamaGrammar
 
-        _recent.clear()
-        return LlamaGrammar(self._lib, self._lib.llama_model_get_vocab(self._model), grammar, _reason)
+        forget_words()
+        return LlamaGrammar(self._lib, self._lib.llama_model_get_vocab(self._model), grammar, last_words)
 
     def close(self) -> None:
         """Free context and model now, not when the last stream is forgotten. Harmless when done twice."""
@@ -214,51 +208,13 @@ class LlamaEngine:
             )
         if status != 0:
             raise BackendError(
-                f"llama.cpp failed to decode {count} tokens (status {status}; {_reason()}).",
+                f"llama.cpp failed to decode {count} tokens (status {status}; {last_words()}).",
                 hint="Check the bundle's hashes: edgereverie doctor BUNDLE",
             )
         shape = (int(np.count_nonzero(batch.logits[:count])), self.vocabulary)
         if not shape[0]:
             return np.empty(shape, np.float32)
         return np.ctypeslib.as_array(self._lib.llama_get_logits(self._context), shape).copy()
-
-
-class _Batch:
-    """What llama_decode reads, as arrays that are filled anew for each call: either token ids or embeddings, never both."""
-
-    def __init__(self, lib: Any, size: int, width: int) -> None:
-        self.ids, self.places = np.zeros(size, np.int32), np.zeros(size, np.int32)
-        self.logits, self._one = np.zeros(size, np.int8), np.ones(size, np.int32)
-        self.sequences = np.zeros(size, np.int32)
-        self.rows = np.zeros((size, width), np.float32)  # pages that no picture touches take no memory
-        # The list of each token's sequences, of which it has one: addresses of consecutive places.
-        self._lists = self.sequences.ctypes.data + self.sequences.itemsize * np.arange(size, dtype=np.uintp)
-        self._struct = lib.llama_batch()
-        kinds = dict(lib.llama_batch._fields_)
-        arrays = {"token": self.ids, "embd": self.rows, "pos": self.places, "n_seq_id": self._one,
-                  "seq_id": self._lists, "logits": self.logits}  # fmt: skip
-        self._pointers = {name: ctypes.cast(array.ctypes.data, kinds[name]) for name, array in arrays.items()}
-        for name in ("pos", "n_seq_id", "seq_id", "logits"):
-            setattr(self._struct, name, self._pointers[name])
-
-    def filled(
-        self,
-        ids: np.ndarray,
-        rows: np.ndarray | None,
-        places: np.ndarray | int,
-        sequences: np.ndarray | int,
-        wanted: np.ndarray | bool,
-    ) -> Any:
-        count = len(ids)
-        if rows is None:
-            self.ids[:count] = ids
-        else:
-            self.rows[:count] = rows
-        self._struct.token = self._pointers["token"] if rows is None else None
-        self._struct.embd = None if rows is None else self._pointers["embd"]
-        self._struct.n_tokens = count
-        self.places[:count], self.sequences[:count], self.logits[:count] = places, sequences, wanted
-        return self._struct
 
 
 @dataclass(eq=False)
@@ -346,26 +302,6 @@ def _free(owned: list[tuple[Callable[[Any], None], Any]]) -> None:
         give_back(thing)
 
 
-def _quieten(lib: Any) -> None:
-    """Send llama.cpp's log to ``logging`` at debug level, and keep its last words for error messages."""
-    global _callback
-    if _callback is None:
-
-        def write(level: int, text: bytes, _: ctypes.c_void_p) -> None:
-            line = text.decode("utf-8", "replace").strip()
-            if level == _ERROR and line:
-                _recent.append(line)
-            _log.debug("%s", line)
-
-        _callback = lib.llama_log_callback(write)
-        lib.llama_backend_init()
-    lib.llama_log_set(_callback, ctypes.c_void_p(0))
-
-
-def _reason() -> str:
-    return _recent[0] if _recent else "it gives no reason"
-
-
 @dataclass(frozen=True, slots=True)
 class LlamaBackend:
     name: str = "llamacpp"
@@ -384,7 +320,7 @@ class LlamaBackend:
     def lacks_cuda(self) -> str:
         from llama_cpp import llama_cpp as lib
 
-        _quieten(lib)
+        quieten(lib)
         if b"CUDA" not in lib.llama_print_system_info():
             return "the installed llama-cpp-python is built without it"
         return "" if lib.llama_supports_gpu_offload() else "llama.cpp finds no card"
