@@ -18,9 +18,11 @@ from hypothesis import settings
 from edgereverie.bundle import Bundle, describe_file
 from edgereverie.records import ImageSpec
 
-# How long an example takes is the machine's business: a busy one is no failure.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+# How long an example takes is the machine's business: a busy one is no failure. The same examples each time, so that a run
+# says something about the change it is run for; HYPOTHESIS_PROFILE=search looks for new ones.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 CHECKOUT = Path(__file__).parent.parent
 
 
