@@ -38,11 +38,11 @@ ARMS = (("F16", False), *((name, with_it) for name in ("Q4_K_M", "Q3_K_M", "Q2_K
 MEASURED_ON, COMPARED_ON = 64, 48  # conversations
 NO_BOUND = ParityBound(min_top1=0.0)
 ASKED = {
-    "pope/adversarial/accuracy": "POPE adv. accuracy",
-    "pope/adversarial/f1": "F1",
-    "pope/adversarial/yes_ratio": "yes ratio",
-    "chair/chair_i": "CHAIR_i",
-    "chair/recall": "recall",
+    "pope/official/adversarial/accuracy": "POPE adv. accuracy",
+    "pope/official/adversarial/f1": "F1",
+    "pope/official/adversarial/yes_ratio": "yes ratio",
+    "chair/table/chair_i": "CHAIR_i",
+    "chair/table/recall": "recall",
     "parity/top1": "same top token",
     "parity/mean_kl": "KL, 1/100 nat",
 }

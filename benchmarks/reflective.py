@@ -33,14 +33,14 @@ ARMS = {
     "both": "+ both",
 }
 SHOWN = {
-    "pope/adversarial/accuracy": "POPE adv. accuracy",
-    "pope/adversarial/f1": "F1",
-    "pope/adversarial/yes_ratio": "yes ratio",
-    "pope/popular/accuracy": "popular acc.",
-    "pope/random/accuracy": "random acc.",
-    "chair/chair_i": "CHAIR_i",
-    "chair/chair_s": "CHAIR_s",
-    "chair/recall": "recall",
+    "pope/official/adversarial/accuracy": "POPE adv. accuracy",
+    "pope/official/adversarial/f1": "F1",
+    "pope/official/adversarial/yes_ratio": "yes ratio",
+    "pope/official/popular/accuracy": "popular acc.",
+    "pope/official/random/accuracy": "random acc.",
+    "chair/table/chair_i": "CHAIR_i",
+    "chair/table/chair_s": "CHAIR_s",
+    "chair/table/recall": "recall",
 }
 RESULTS = Path(__file__).parent / "results"
 

@@ -32,11 +32,16 @@ def known(registry: str, *others: str) -> Callable[[str], str]:
 
 
 def benchmarks(names: str) -> list[str]:
-    """Names with commas between them, each of them known."""
-    check = known("BENCHMARKS")
-    found = [check(name.strip()) for name in names.split(",") if name.strip()]
+    """Names with commas between them, each of them known; a way of scoring may follow behind a slash (``pope/vcd``)."""
+    from edgereverie.registry import BENCHMARKS, did_you_mean
+
+    check, found = known("BENCHMARKS"), [name.strip() for name in names.split(",") if name.strip()]
     if not found:
         raise typer.BadParameter("name at least one benchmark, such as pope.")
+    for name, _, variant in (name.partition("/") for name in found):
+        ways = BENCHMARKS.get(check(name)).variants
+        if variant and variant not in ways:
+            raise typer.BadParameter(f"{name} knows no scoring {variant!r}. {did_you_mean(variant, ways)}")
     return found
 
 

@@ -106,26 +106,27 @@ def report_run(label: str, runs: Sequence[Run], *, backend: str = "", artefact: 
     told = {prediction.answer.backend for run in runs for prediction in run.predictions} - {""}
     return ReportRun(
         label=label,
-        scores=tuple(score for run in runs for score in run.result.scores),
+        scores=tuple(score for run in runs for result in run.results for score in result.scores),
         backend=backend or ", ".join(sorted(told)),
         artefact=artefact,
         seed=seed,
         n=sum(len(run.items) for run in runs),
         seconds=sum(run.seconds for run in runs),
-        counts={split: counts for run in runs for split, counts in run.result.counts().items()},
-        scorers={run.benchmark: run.result.scorer for run in runs},
+        counts={split: counts for run in runs for result in run.results for split, counts in result.counts().items()},
+        scorers={run.benchmark: ", ".join(result.scorer for result in run.results) for run in runs},
         data={run.benchmark: run.data for run in runs},
     )
 
 
 def difference(before: tuple[str, Sequence[Run]], after: tuple[str, Sequence[Run]]) -> Difference:
     """Paired differences over every benchmark that both (label, runs) went through."""
-    earlier = {run.benchmark: run.result for run in before[1]}
+    earlier = {result.scorer: result for run in before[1] for result in run.results}
     scores = [
         score
         for run in after[1]
-        if run.benchmark in earlier
-        for score in compare(BENCHMARKS.get(run.benchmark), earlier[run.benchmark], run.result)
+        for result in run.results
+        if result.scorer in earlier
+        for score in compare(BENCHMARKS.get(run.benchmark), earlier[result.scorer], result)
     ]
     return Difference(before[0], after[0], tuple(scores))
 
@@ -160,26 +161,26 @@ def _without_nan(value: Any) -> Any:
 
 @cache
 def metric_of(name: str) -> Metric:
-    """How people read a score's name: ``pope/random/accuracy`` is the accuracy of the benchmark ``pope``.
+    """How people read a score's name: ``pope/official/random/accuracy`` is an accuracy of the benchmark ``pope``.
 
-    >>> metric_of("chair/chair_i").better
+    >>> metric_of("chair/table/chair_i").better
     'lower'
     """
-    benchmark, last = name.partition("/")[0], name.rpartition("/")[2]
-    if benchmark in BENCHMARKS.names():
-        for metric in BENCHMARKS.get(benchmark).metrics:
-            if metric.name == last:
-                return metric
+    benchmark, variant, last = *name.split("/")[:2], name.rpartition("/")[2]
+    ways = BENCHMARKS.get(benchmark).variants if benchmark in BENCHMARKS.names() else {}
+    for metric in ways[variant].metrics if variant in ways else ():
+        if metric.name == last:
+            return metric
     return Metric(last, last.replace("_", " ").capitalize(), lambda counts: counts[..., 0], better=None, share=False)
 
 
 def title_of(name: str) -> str:
     """The whole name for people.
 
-    >>> title_of("pope/adversarial/yes_ratio"), title_of("chair/chair_i")
+    >>> title_of("pope/official/adversarial/yes_ratio"), title_of("chair/table/chair_i")
     ('POPE adversarial yes ratio', 'CHAIR_i')
     """
-    benchmark, *split, _ = name.split("/")
+    benchmark, _, *split, _ = name.split("/")
     title = metric_of(name).title
     if title.upper().startswith(benchmark.upper()):
         return title
@@ -190,7 +191,7 @@ def title_of(name: str) -> str:
 def figure(value: float, metric: Metric, *, signed: bool = False) -> str:
     """A value as people read it; shares in percent, differences of shares in percentage points.
 
-    >>> accuracy = metric_of("pope/random/accuracy")
+    >>> accuracy = metric_of("pope/official/random/accuracy")
     >>> figure(0.8342, accuracy), figure(0.05, accuracy, signed=True), figure(float("nan"), accuracy)
     ('83.4 %', '+5.0 pp', 'n/a')
     """
@@ -203,7 +204,7 @@ def figure(value: float, metric: Metric, *, signed: bool = False) -> str:
 def interval(score: Score, metric: Metric, *, signed: bool = False) -> str:
     """The interval's two ends without unit, such as ``81.0 to 85.9``.
 
-    >>> interval(Score("pope/random/accuracy", 0.83, 0.81, 0.859, 3000), metric_of("pope/random/accuracy"))
+    >>> interval(Score("", 0.83, 0.81, 0.859, 3000), metric_of("pope/official/random/accuracy"))
     '81.0 to 85.9'
     """
     if math.isnan(score.low) or math.isnan(score.high):
@@ -215,7 +216,7 @@ def interval(score: Score, metric: Metric, *, signed: bool = False) -> str:
 def judgement(score: Score | None, metric: Metric) -> str:
     """What a paired difference shows: ``better``, ``worse``, ``unclear`` (the interval holds zero), or nothing.
 
-    >>> judgement(Score("chair/chair_i", -0.2, -0.3, -0.1, 100), metric_of("chair/chair_i"))
+    >>> judgement(Score("", -0.2, -0.3, -0.1, 100), metric_of("chair/table/chair_i"))
     'better'
     """
     if score is None or metric.better is None or math.isnan(score.value):

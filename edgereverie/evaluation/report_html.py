@@ -15,13 +15,18 @@ from edgereverie.evaluation.statistics import ratio
 from edgereverie.records import Score
 from edgereverie.told.markup import POLICY, claims_css
 
-HEADLINE = ("pope/adversarial/accuracy", "chair/chair_i", "chair/recall", "pope/adversarial/yes_ratio")
+HEADLINE = (
+    "pope/official/adversarial/accuracy",
+    "chair/table/chair_i",
+    "chair/table/recall",
+    "pope/official/adversarial/yes_ratio",
+)
 CHARTS = (("pope", "accuracy"), ("pope", "yes_ratio"), ("chair", "chair_i"), ("chair", "recall"))
 MEANING = {
-    "pope/adversarial/accuracy": "of answers are right where the question names the usual companion of what is there",
-    "chair/chair_i": "of the objects named in captions are not in the picture; lower is better",
-    "chair/recall": "of the objects in the picture are named in captions",
-    "pope/adversarial/yes_ratio": "of the same questions are answered with yes",
+    "pope/official/adversarial/accuracy": "of answers are right where the question names the usual companion of what is there",
+    "chair/table/chair_i": "of the objects named in captions are not in the picture; lower is better",
+    "chair/table/recall": "of the objects in the picture are named in captions",
+    "pope/official/adversarial/yes_ratio": "of the same questions are answered with yes",
 }
 _MARK = {"better": "✓ better", "worse": "✗ worse", "unclear": "≈ within noise", "": ""}
 

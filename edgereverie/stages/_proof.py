@@ -88,13 +88,15 @@ class Proof:
     def _benchmarks(self) -> list[tuple[Benchmark, list[Item]]]:
         """POPE's hardest split and CHAIR on held-out scenes, drawn now."""
         from edgereverie.data.scenes.files import draw_dataset
+        from edgereverie.evaluation.source import Source
         from edgereverie.registry import BENCHMARKS
 
         data = draw_dataset(
             self._temporary / "scenes", train=_TRAINING, heldout=self._scores, seed=_SEED, companion_share=0.7
         )
         pope, chair = BENCHMARKS.get("pope"), BENCHMARKS.get("chair")
-        return [(pope, [item for item in pope.items(data) if item.split == _SPLIT]), (chair, chair.items(data))]
+        source = Source(data)
+        return [(pope, [item for item in pope.items(source) if item.split == _SPLIT]), (chair, chair.items(source))]
 
     @cached_property
     def _reference_results(self) -> list[BenchmarkResult]:
@@ -113,6 +115,8 @@ class Proof:
         return {"scores": {"scenes": self._scores, "metrics": told}}
 
     def _results(self, model: Model, title: str) -> list[BenchmarkResult]:
+        from edgereverie.evaluation.benchmarks.base import score_answers
+
         found = []
         for benchmark, items in self._benchmarks:
             answers: dict[str, str] = {}
@@ -121,7 +125,7 @@ class Proof:
                     answers[item.id] = _answer(model, item, benchmark.max_tokens).text
                     if progress:
                         progress(number + 1, len(items))
-            found.append(benchmark.score(items, answers))
+            found.append(score_answers(benchmark, benchmark.default(items), items, answers))
         return found
 
 

@@ -123,8 +123,9 @@ def _pictures(data: Path) -> list[Path]:
 def _flagged(data: Path, told: Sequence[tuple[str, list[Answer]]]) -> tuple[Any, ...]:
     from edgereverie.evaluation.benchmarks.chair import BENCHMARK
     from edgereverie.evaluation.report import Exhibit
+    from edgereverie.evaluation.source import Source
 
-    truth = {item.image.name: item.truth for item in BENCHMARK.items(data)}
+    truth = {item.image.name: item.truth for item in BENCHMARK.items(Source(data))}
     return tuple(
         Exhibit(
             image,

@@ -29,14 +29,19 @@ def run_benchmarks(
     journal: Path | None,
     label: str,
 ) -> list[Run]:
-    """Every benchmark once, resumed from ``journal``/LABEL-BENCHMARK.jsonl when it is there."""
+    """Every benchmark once, resumed from ``journal``/LABEL-BENCHMARK.jsonl when it is there.
+
+    benchmarks: names, each with the way of scoring behind a slash where another than its own is wanted (``pope/vcd``); several
+    ways of one benchmark score the same answers.
+    """
     from edgereverie.evaluation.run import run_benchmark
+    from edgereverie.evaluation.source import Source
 
     identity = f"{artefact(model)}/{guard}"
     runs = []
-    for name in benchmarks:
+    for name, variants in _ways(benchmarks).items():
 
-        def answer(image: Path, questions: Sequence[str], most: int) -> list[Answer]:
+        def answer(image: Path | None, questions: Sequence[str], most: int) -> list[Answer]:
             model.sight.forget()  # so that answers do not hang on which pictures came before: see stages.batching
             return model.answer_many(image, questions, Options(max_tokens=most), guard)
 
@@ -44,10 +49,25 @@ def run_benchmarks(
         with bar(f"{label}: {name}") as progress:
             runs.append(
                 run_benchmark(
-                    BENCHMARKS.get(name), data, answer, limit=limit, journal=path, identity=identity, progress=progress
+                    BENCHMARKS.get(name),
+                    Source(data),
+                    answer,
+                    variants=variants,
+                    limit=limit,
+                    journal=path,
+                    identity=identity,
+                    progress=progress,
                 )
             )
     return runs
+
+
+def _ways(names: Sequence[str]) -> dict[str, list[str]]:
+    ways: dict[str, list[str]] = {}
+    for name in names:
+        benchmark, _, variant = name.partition("/")
+        ways.setdefault(benchmark, []).extend([variant] if variant else [])
+    return ways
 
 
 def artefact(model: Model) -> str:

@@ -137,13 +137,13 @@ def test_bundle_check_and_show(command: Command, small_bundle: Bundle) -> None:
         {"of": "data", "name": "d", "licence": "CC"},
     ]
     parity = dict(small_bundle.parity) | {"tokenization": {"strings": 440, "equal": 436}, "scores": {"metrics": {
-        "chair/chair_i": {"model": {"value": 0.25, "low": 0.125, "high": 0.5}, "bundle": {"value": None}}}}}  # fmt: skip
+        "chair/table/chair_i": {"model": {"value": 0.25, "low": 0.125, "high": 0.5}, "bundle": {"value": None}}}}}  # fmt: skip
     replace(small_bundle, made_from={"base": "starter", "licences": licences}, parity=parity).write()
     done = command("bundle", "check", folder)
     assert (done.code, done.out.splitlines()) == (0, [
         "parity: 100.0% same top tokens on 4 prompts",
         "tokenization: 436 of 440 strings as the model's own tokenizer",
-        "chair/chair_i: n/a, the model 0.250 (0.125 to 0.500)",
+        "chair/table/chair_i: n/a, the model 0.250 (0.125 to 0.500)",
         "calibration: none",
         "licence: base: starter: Apache-2.0",
         "licence: data: d: CC",

@@ -31,6 +31,7 @@ from edgereverie.evaluation.report import (
 from edgereverie.evaluation.report_charts import BarGroup, bar_chart, line_chart
 from edgereverie.evaluation.report_html import render
 from edgereverie.evaluation.run import Run, run_benchmark
+from edgereverie.evaluation.source import Source
 from edgereverie.evaluation.statistics import spread
 from edgereverie.records import Answer, Claim, Score
 from edgereverie.registry import BENCHMARKS
@@ -71,7 +72,7 @@ def answer_with(word: str):
 
 
 def measured(folder: Path, word: str) -> list[Run]:
-    return [run_benchmark(BENCHMARKS.get(name), folder, answer_with(word)) for name in ("pope", "chair")]
+    return [run_benchmark(BENCHMARKS.get(name), Source(folder), answer_with(word)) for name in ("pope", "chair")]
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def report(folder: Path) -> Report:
         exhibits=(exhibit,),
         loss={HOSTILE: [(1, 2.0), (2, 1.0), (3, math.nan)]},
         parity={HOSTILE: {"agreement": 0.5, HOSTILE: HOSTILE, "inner": {"passed": True}}},
-        spread=(spread("chair/recall", [0.5, 0.7]),),
+        spread=(spread("chair/table/recall", [0.5, 0.7]),),
         versions={"edgereverie": HOSTILE},
         notes=(HOSTILE,),
     )
@@ -147,12 +148,12 @@ def test_json_is_strict_and_complete(report: Report, tmp_path: Path) -> None:
     data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     assert (data["edgereverie"], data["version"]) == ("report", 1)
     before, after = data["runs"]
-    assert before["counts"]["pope/random"] == {"TP": 3, "FP": 6, "TN": 0, "FN": 0}
+    assert before["counts"]["pope/official/random"] == {"TP": 3, "FP": 6, "TN": 0, "FN": 0}
     assert before["scorers"] == {"pope": "pope/official", "chair": "chair/table"}
     assert before["data"] == after["data"] and len(before["data"]["pope"]) == 64
     assert (before["seed"], before["n"], before["backend"]) == (3, 30, "torch")
-    precision = next(score for score in after["scores"] if score["metric"] == "pope/random/precision")
-    assert precision == {"metric": "pope/random/precision", "value": None, "low": None, "high": None, "n": 9}
+    precision = next(score for score in after["scores"] if score["metric"] == "pope/official/random/precision")
+    assert precision == {"metric": "pope/official/random/precision", "value": None, "low": None, "high": None, "n": 9}
     assert data["exhibits"][0]["image"] == "a.png"
     assert data["loss"][HOSTILE][2] == [3, None]
 
@@ -168,7 +169,7 @@ def test_the_smallest_report_renders(tmp_path: Path) -> None:
     empty = Report("Nothing yet", (ReportRun("starter", ()),))
     write_report(tmp_path, empty)
     Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    alone = Report("Unknown", (ReportRun("x", (Score("foo/bar_baz", 1.5, 1.0, math.nan, 3),)),))
+    alone = Report("Unknown", (ReportRun("x", (Score("foo/own/bar_baz", 1.5, 1.0, math.nan, 3),)),))
     assert "Bar baz" in render(alone) and "n/a" in render(alone)
     assert "x" in rendered(terminal_table(alone))
 
@@ -189,7 +190,7 @@ def test_terminal_table_shows_values_intervals_and_the_paired_change(report: Rep
 
 
 def test_labels_are_not_read_as_terminal_markup() -> None:
-    run = ReportRun("[bold red]x[/]", (Score("chair/chair_i", 0.1, 0.0, 0.2, 5),))
+    run = ReportRun("[bold red]x[/]", (Score("chair/table/chair_i", 0.1, 0.0, 0.2, 5),))
     assert "[bold red]x[/]" in rendered(terminal_table(Report("[b]t", (run,))))
 
 
@@ -211,7 +212,8 @@ def test_overlapping_and_misplaced_claims_are_still_told() -> None:
 
 def test_judgement_follows_the_direction_and_the_interval() -> None:
     chair, accuracy, ratio = (
-        metric_of(name) for name in ("chair/chair_i", "pope/random/accuracy", "pope/random/yes_ratio")
+        metric_of(name)
+        for name in ("chair/table/chair_i", "pope/official/random/accuracy", "pope/official/random/yes_ratio")
     )
     down, up, vague = (Score("m", *values, 9) for values in ((-0.2, -0.3, -0.1), (0.2, 0.1, 0.3), (0.1, -0.1, 0.3)))
     assert [judgement(score, chair) for score in (down, up, vague)] == ["better", "worse", "unclear"]
@@ -220,14 +222,14 @@ def test_judgement_follows_the_direction_and_the_interval() -> None:
 
 
 def test_figures() -> None:
-    share, plain = metric_of("chair/recall"), metric_of("chair/words")
+    share, plain = metric_of("chair/table/recall"), metric_of("chair/table/words")
     assert figure(0.12345, share) == "12.3 %" and figure(12.345, plain) == "12.3"
     assert figure(-0.05, share, signed=True) == "\u22125.0 pp" and figure(math.nan, share) == "n/a"
     assert interval(Score("m", -0.1, -0.2, 0.05, 4), share, signed=True) == "\u221220.0 to +5.0"
 
 
 def test_bars_are_drawn_to_scale() -> None:
-    metric = metric_of("pope/random/accuracy")
+    metric = metric_of("pope/official/random/accuracy")
     scores = (Score("m", 0.5, 0.25, 0.75, 9), Score("m", 1.0, 1.0, 1.0, 9), Score("m", math.nan, math.nan, math.nan, 9))
     svg = bar_chart(
         metric, [BarGroup("random", tuple((i, f"run {i}", s) for i, s in enumerate(scores)), 0.5)], whole=True

@@ -11,6 +11,7 @@ import pytest
 from edgereverie.errors import BackendError, DataError
 from edgereverie.evaluation.journal import Journal
 from edgereverie.evaluation.run import run_benchmark
+from edgereverie.evaluation.source import Source
 from edgereverie.records import Answer, Claim, Prediction
 from edgereverie.registry import BENCHMARKS
 
@@ -37,11 +38,11 @@ class Speaker:
 
 def test_each_image_is_shown_once_with_all_its_questions(folder: Path) -> None:
     speaker, told = Speaker(), []
-    run = run_benchmark(POPE, folder, speaker, progress=lambda done, total: told.append((done, total)))
+    run = run_benchmark(POPE, Source(folder), speaker, progress=lambda done, total: told.append((done, total)))
     assert speaker.calls == [(name, 9, POPE.max_tokens) for name in ("a.png", "b.png", "c.png")]
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
     # Ring is asked of all three, it is in a: TP 1, FP 2; star (in a) and cross (in b) are denied: FN 2, TN 4.
-    assert run.result.counts()["pope/popular"] == {"TP": 1, "FP": 2, "TN": 4, "FN": 2}
+    assert run.results[0].counts()["pope/official/popular"] == {"TP": 1, "FP": 2, "TN": 4, "FN": 2}
     assert [prediction.id for prediction in run.predictions] == [item.id for item in run.items]
     assert (run.resumed, run.seconds) == (0, 13.5)
 
@@ -51,24 +52,24 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(folder: Path, tmp_path: Pat
     journal = tmp_path / "journal.jsonl"
     first, second = Speaker(dies_at), Speaker()
     with pytest.raises(Killed):
-        run_benchmark(POPE, folder, first, journal=journal)
-    run = run_benchmark(POPE, folder, second, journal=journal)
+        run_benchmark(POPE, Source(folder), first, journal=journal)
+    run = run_benchmark(POPE, Source(folder), second, journal=journal)
     assert [call[0] for call in first.calls + second.calls] == ["a.png", "b.png", "c.png"]
     assert run.resumed == 9 * dies_at
-    whole = run_benchmark(POPE, folder, Speaker())
-    assert run.result.scores == whole.result.scores and run.predictions == whole.predictions
+    whole = run_benchmark(POPE, Source(folder), Speaker())
+    assert run.results[0].scores == whole.results[0].scores and run.predictions == whole.predictions
     third = Speaker(dies_at=0)
-    assert run_benchmark(POPE, folder, third, journal=journal).predictions == run.predictions
+    assert run_benchmark(POPE, Source(folder), third, journal=journal).predictions == run.predictions
 
 
 def test_a_torn_line_is_cut_off_and_only_its_question_asked_again(folder: Path, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
-    run_benchmark(POPE, folder, Speaker(), journal=journal)
+    run_benchmark(POPE, Source(folder), Speaker(), journal=journal)
     whole = journal.read_bytes()
     for cut in range(1, len(whole.splitlines()[-1]) + 2):
         journal.write_bytes(whole[:-cut])
         speaker = Speaker()
-        run_benchmark(POPE, folder, speaker, journal=journal)
+        run_benchmark(POPE, Source(folder), speaker, journal=journal)
         assert speaker.calls == [("c.png", 1, POPE.max_tokens)]
         assert journal.read_bytes() == whole
 
@@ -77,27 +78,27 @@ def test_a_torn_header_starts_over(folder: Path, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     journal.write_text('{"edgereverie": "jour')
     speaker = Speaker()
-    run_benchmark(POPE, folder, speaker, journal=journal)
+    run_benchmark(POPE, Source(folder), speaker, journal=journal)
     assert len(speaker.calls) == 3 and len(journal.read_text().splitlines()) == 28
 
 
 def test_another_run_s_journal_is_refused(folder: Path, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
-    run_benchmark(POPE, folder, Speaker(), journal=journal, identity="model A")
+    run_benchmark(POPE, Source(folder), Speaker(), journal=journal, identity="model A")
     before = journal.read_bytes()
     with pytest.raises(DataError, match="belongs to another run"):
-        run_benchmark(POPE, folder, Speaker(), journal=journal, identity="model B")
+        run_benchmark(POPE, Source(folder), Speaker(), journal=journal, identity="model B")
     with pytest.raises(DataError, match="belongs to another run"):
-        run_benchmark(POPE, folder, Speaker(), journal=journal, identity="model A", limit=2)
+        run_benchmark(POPE, Source(folder), Speaker(), journal=journal, identity="model A", limit=2)
     (folder / "images" / "a.png").write_bytes((folder / "images" / "b.png").read_bytes())
     with pytest.raises(DataError, match="belongs to another run"):
-        run_benchmark(POPE, folder, Speaker(), journal=journal, identity="model A")
+        run_benchmark(POPE, Source(folder), Speaker(), journal=journal, identity="model A")
     assert journal.read_bytes() == before
 
 
 def test_damage_inside_the_journal_is_an_error_with_its_line(folder: Path, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
-    run_benchmark(POPE, folder, Speaker(), journal=journal)
+    run_benchmark(POPE, Source(folder), Speaker(), journal=journal)
     lines = journal.read_text().splitlines()
     for broken, message in (
         ("{", r":3: the journal is damaged"),
@@ -105,11 +106,11 @@ def test_damage_inside_the_journal_is_an_error_with_its_line(folder: Path, tmp_p
         (json.dumps({"id": "x"}), r":3: not an answer"),
         (json.dumps({"id": "x", "answer": {"claims": [], "words": 1}}), r":3: not an answer"),
         (lines[1], r":3: 'random/1' was answered before"),
-        (lines[2].replace("random/2", "random/77"), r"answers belong to no question: 'random/77'"),
+        (lines[2].replace("random/2", "random/77"), r"answers belong to no question: random/77"),
     ):
         journal.write_text("\n".join([*lines[:2], broken, *lines[3:]]) + "\n")
         with pytest.raises(DataError, match=message):
-            run_benchmark(POPE, folder, Speaker(), journal=journal)
+            run_benchmark(POPE, Source(folder), Speaker(), journal=journal)
 
 
 def test_another_file_is_not_taken_for_a_journal(tmp_path: Path) -> None:
@@ -129,16 +130,16 @@ def test_answers_come_back_from_the_journal_as_they_went_in(tmp_path: Path) -> N
 
 def test_a_wrong_number_of_answers_is_an_error(folder: Path) -> None:
     with pytest.raises(BackendError, match="9 questions were asked and 1 answers came back"):
-        run_benchmark(POPE, folder, lambda image, questions, room: [Answer("Yes")])
+        run_benchmark(POPE, Source(folder), lambda image, questions, room: [Answer("Yes")])
 
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_that_leaves_nothing_is_refused(folder: Path, limit: int) -> None:
     with pytest.raises(DataError, match="at least 1"):
-        run_benchmark(POPE, folder, Speaker(), limit=limit)
+        run_benchmark(POPE, Source(folder), Speaker(), limit=limit)
 
 
 def test_progress_is_told_for_each_image(folder: Path) -> None:
     told: list[tuple[int, int]] = []
-    run_benchmark(POPE, folder, Speaker(), progress=lambda done, total: told.append((done, total)))
+    run_benchmark(POPE, Source(folder), Speaker(), progress=lambda done, total: told.append((done, total)))
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]

@@ -95,8 +95,8 @@ def test_pairing_needs_the_same_images() -> None:
 
 
 def test_spread_over_seeds() -> None:
-    found = s.spread("chair/chair_i", [0.1, 0.2, 0.3])
+    found = s.spread("chair/table/chair_i", [0.1, 0.2, 0.3])
     assert (found.mean, found.deviation) == pytest.approx((0.2, 0.1))  # sqrt((0.01 + 0 + 0.01) / 2)
-    assert math.isnan(s.spread("chair/chair_i", [0.1]).deviation)
+    assert math.isnan(s.spread("chair/table/chair_i", [0.1]).deviation)
     with pytest.raises(ValueError, match="at least one"):
-        s.spread("chair/chair_i", [])
+        s.spread("chair/table/chair_i", [])

@@ -95,10 +95,10 @@ def test_profiles_of_one_name_are_refused(tiny_folder: Path, tmp_path: Path) -> 
 def test_hallucinations_of_model_and_bundle_are_counted(tiny_folder: Path, tmp_path: Path) -> None:
     (bundle,) = stages.export(tiny_folder, ["gguf-f16"], tmp_path / "out", prompts=2, scores=2)
     told = Bundle.load(bundle).parity["scores"]
-    accuracy = told["metrics"]["pope/adversarial/accuracy"]
+    accuracy = told["metrics"]["pope/official/adversarial/accuracy"]
     assert told["scenes"] == 2 and accuracy["model"]["n"] == 12, "six questions about each scene"
     assert accuracy["model"]["low"] <= accuracy["model"]["value"] <= accuracy["model"]["high"]
-    change = told["metrics"]["chair/words"]
+    change = told["metrics"]["chair/table/words"]
     assert change["bundle"]["value"] - change["model"]["value"] == pytest.approx(change["change"]["value"])
     assert not any(name.startswith("pope/random") for name in told["metrics"])
 

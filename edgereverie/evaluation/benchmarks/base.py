@@ -1,7 +1,7 @@
-"""What a benchmark is: questions from a folder, a strict reader, and a tally of answers that becomes scores.
+"""What a benchmark is: questions from files, published ways of scoring their answers, and counts that become scores.
 
-A benchmark only counts, image by image; scores, intervals and paired differences are made of those counts here, the
-same way for all of them.
+A way of scoring only counts, unit by unit; scores, intervals and paired differences are made of those counts here, the
+same way for all. A unit is what stands or falls together, mostly a picture, and is what gets resampled.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,75 +18,176 @@ import numpy as np
 
 from edgereverie.bundle import sha256_of
 from edgereverie.errors import DataError
+from edgereverie.evaluation.answer_files import some
+from edgereverie.evaluation.source import Source
 from edgereverie.evaluation.statistics import Metric, bootstrap, paired_bootstrap
-from edgereverie.image import resolve_under
-from edgereverie.records import Answer, Prediction, Score
+from edgereverie.records import Answer, Prediction, Score, Turn
+from edgereverie.registry import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question. id: unique in the benchmark. image: an existing file. truth: the right answer, for people."""
+    """One question. id: unique in the benchmark. image: None where it is asked without one. truth: the right answer, for
+    people. unit: the picture's name, or of whatever else stands or falls together. split: a part of the benchmark that has
+    scores of its own. kind: of question, for reports. room: most tokens of its answer, None for the benchmark's."""
 
     id: str
-    image: Path
+    image: Path | None
     question: str
     truth: str
+    unit: str
+    split: str = field(default="", kw_only=True)
+    kind: str = field(default="", kw_only=True)
+    room: int | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What one way of scoring made of one answer.
+
+    read: how the answer was understood ("yes", "B", "dog, cat"; "unread" where no rule could). right: 1 right, 0 wrong, between
+    where answers are graded. faults: how many mistakes it holds, for finding the worst. note: which they are, in words.
+    """
+
+    id: str
+    read: str
+    right: float
+    faults: float = 0.0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tally:
-    """Counts of one split, one row for each image. counts: (images, columns). items: questions or captions counted."""
+    """Counts of one split, a row for each unit. counts: (units, columns). items: questions or captions counted."""
 
     split: str
-    images: tuple[str, ...]
+    units: tuple[str, ...]
     columns: tuple[str, ...]
     counts: np.ndarray
     items: int
 
-    def totals(self) -> dict[str, int]:
-        return dict(zip(self.columns, map(int, self.counts.sum(axis=0)), strict=True))
+    def totals(self) -> dict[str, float]:
+        """Sums over all units; whole numbers where whole things were counted."""
+        sums = self.counts.sum(axis=0)
+        return dict(zip(self.columns, (value.item() for value in sums), strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """What a way of scoring found: tallies (their split empty where there is one alone) and a mark for each item."""
+
+    tallies: tuple[Tally, ...]
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRequest:
+    """One question to a judge. id: the item's, with more behind a ``#`` where an item takes several."""
+
+    id: str
+    turns: tuple[Turn, ...]
+    image: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """How a judge is asked about an item's answer, and how its replies are read.
+
+    requests: (item, answer) -> what to ask. valid: whether a reply can be read; it is asked for again where not. file: replies by
+    request id from a prepared file in the published form.
+    """
+
+    requests: Callable[[Any, str], Sequence[JudgeRequest]]
+    valid: Callable[[str], bool]
+    file: Callable[[Path, Sequence[Any]], dict[str, str]]
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One published way of scoring.
+
+    source: repository and file whose rule it is. count: (items, texts by id) -> Counted; the texts are the answers, or the
+    judge's replies by request id where there is a ``judge``.
+    """
+
+    source: str
+    metrics: tuple[Metric, ...]
+    count: Callable[[Sequence[Any], Mapping[str, str]], Counted]
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BenchmarkResult:
-    """Scores of one run on one benchmark. scorer: whose rules counted, such as ``pope/official``."""
+    """Scores of one run under one way of scoring, which ``scorer`` names: ``pope/official``.
+
+    Scores are named ``<scorer>/<split>/<metric>``, without the split where there is one alone, and tallies ``<scorer>/<split>``.
+    """
 
     benchmark: str
-    scorer: str
+    variant: str
     scores: tuple[Score, ...]
     tallies: tuple[Tally, ...]
+    marks: tuple[Mark, ...]
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Raw counts of each split (``pope/random`` -> TP, FP ...)."""
+    @property
+    def scorer(self) -> str:
+        return f"{self.benchmark}/{self.variant}"
+
+    def counts(self) -> dict[str, dict[str, float]]:
+        """Raw counts of each split (``pope/official/random`` -> TP, FP ...)."""
         return {tally.split: tally.totals() for tally in self.tallies}
 
 
 class Benchmark(Protocol):
-    """What ``BENCHMARK`` in a module of this package is. max_tokens: room for one answer."""
+    """What ``BENCHMARK`` in a module of this package is; subclasses are registered by their module's name.
+
+    max_tokens: room for one answer. variants: ways of scoring; the first is the official one.
+    """
 
     name: str
-    scorer: str
     max_tokens: int
-    metrics: tuple[Metric, ...]
+    variants: Mapping[str, Variant]
 
-    def items(self, folder: Path, limit: int | None = None) -> list[Item]:
-        """The questions of a folder, checked; ``limit`` keeps the first so many images. Raises DataError."""
+    def items(self, source: Source, limit: int | None = None) -> list[Any]:
+        """The questions, checked; ``limit`` keeps the first so many pictures. Raises DataError."""
         ...
 
-    def score(self, items: Sequence[Item], predictions: Mapping[str, str]) -> BenchmarkResult:
-        """Scores of the answers, text by item id. Raises DataError that lists missing and unknown ids."""
+    def answers(self, path: Path, items: Sequence[Any]) -> dict[str, str]:
+        """Texts by item id from a file in one of the published forms. Raises DataError that lists all that does not fit."""
         ...
 
+    def default(self, items: Sequence[Any]) -> str:
+        """The way of scoring where none is named."""
+        return next(iter(self.variants))
 
-def score_tallies(benchmark: Benchmark, tallies: Sequence[Tally], *, seed: int = 0) -> BenchmarkResult:
-    """Every metric of every split with its interval, named ``<split>/<metric>``."""
-    scores = []
-    for tally in tallies:
-        found = bootstrap(tally.counts, [metric.formula for metric in benchmark.metrics], seed=seed)
-        for metric, interval in zip(benchmark.metrics, found, strict=True):
-            name = f"{tally.split}/{metric.name}"
-            scores.append(Score(name, interval.value, interval.low, interval.high, tally.items))
-    return BenchmarkResult(benchmark.name, benchmark.scorer, tuple(scores), tuple(tallies))
+
+def variant_of(benchmark: Benchmark, name: str) -> Variant:
+    """Raises DataError with the nearest names."""
+    if name not in benchmark.variants:
+        raise DataError(f"{benchmark.name} knows no scoring {name!r}.", hint=did_you_mean(name, benchmark.variants))
+    return benchmark.variants[name]
+
+
+def score_answers(
+    benchmark: Benchmark, variant: str, items: Sequence[Item], texts: Mapping[str, str], *, seed: int = 0
+) -> BenchmarkResult:
+    """Every metric of every split with its interval. texts: answers by item id, or the judge's replies by request id.
+
+    Raises DataError that lists missing and unknown ids.
+    """
+    way = variant_of(benchmark, variant)
+    if way.judge is None:
+        check_ids(items, texts)
+    counted = way.count(items, texts)
+    scorer, scores, tallies = f"{benchmark.name}/{variant}", [], []
+    for tally in counted.tallies:
+        split = "/".join(filter(None, (scorer, tally.split)))
+        tallies.append(Tally(split, tally.units, tally.columns, tally.counts, tally.items))
+        found = bootstrap(tally.counts, [metric.formula for metric in way.metrics], seed=seed)
+        for metric, interval in zip(way.metrics, found, strict=True):
+            scores.append(Score(f"{split}/{metric.name}", interval.value, interval.low, interval.high, tally.items))
+    return BenchmarkResult(benchmark.name, variant, tuple(scores), tuple(tallies), counted.marks)
 
 
 def compare(
@@ -95,29 +196,30 @@ def compare(
     """After minus before for every metric, with paired intervals. Raises DataError if the questions differ."""
     scores = []
     pairs = {tally.split: tally for tally in before.tallies}
-    if before.scorer != after.scorer or list(pairs) != [tally.split for tally in after.tallies]:
+    if list(pairs) != [tally.split for tally in after.tallies]:
         raise DataError(f"{before.scorer} on {list(pairs)} cannot be compared with {after.scorer} on "
                         f"{[tally.split for tally in after.tallies]}.")  # fmt: skip
+    metrics = variant_of(benchmark, after.variant).metrics
     for tally in after.tallies:
         other = pairs[tally.split]
-        if other.images != tally.images or other.items != tally.items:
+        if other.units != tally.units or other.items != tally.items:
             raise DataError(f"{tally.split}: the two runs were not asked the same questions.",
                             hint="Run both on the same folder with the same limit.")  # fmt: skip
-        formulas = [metric.formula for metric in benchmark.metrics]
-        found = paired_bootstrap(other.counts, tally.counts, formulas, seed=seed)
-        for metric, interval in zip(benchmark.metrics, found, strict=True):
+        found = paired_bootstrap(other.counts, tally.counts, [metric.formula for metric in metrics], seed=seed)
+        for metric, interval in zip(metrics, found, strict=True):
             name = f"{tally.split}/{metric.name}"
             scores.append(Score(name, interval.value, interval.low, interval.high, tally.items))
     return tuple(scores)
 
 
-def per_image(images: Iterable[str], rows: Iterable[Sequence[int]], columns: int) -> tuple[tuple[str, ...], np.ndarray]:
-    """Sum rows of counts by image: the distinct images in first-seen order, and (images, columns) int64."""
-    sums: dict[str, np.ndarray] = {}
-    for image, row in zip(images, rows, strict=True):
-        sums.setdefault(image, np.zeros(columns, dtype=np.int64))
-        sums[image] += np.asarray(row, dtype=np.int64)
-    return tuple(sums), np.stack(list(sums.values())) if sums else np.zeros((0, columns), dtype=np.int64)
+def per_unit(units: Iterable[str], rows: Iterable[Sequence[float]], columns: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Sum rows of counts by unit: the distinct units in first-seen order, and (units, columns), int64 where all are whole."""
+    units, table = list(units), np.asarray(list(rows)).reshape(-1, columns)
+    place: dict[str, int] = {}
+    where = np.array([place.setdefault(unit, len(place)) for unit in units], dtype=np.intp)
+    sums = np.zeros((len(place), columns), dtype=np.float64 if table.dtype.kind == "f" else np.int64)
+    np.add.at(sums, where, table)
+    return tuple(place), sums
 
 
 def texts_by_id(predictions: Iterable[Prediction]) -> dict[str, str]:
@@ -125,84 +227,39 @@ def texts_by_id(predictions: Iterable[Prediction]) -> dict[str, str]:
     predictions = list(predictions)
     doubled = [id for id, times in Counter(prediction.id for prediction in predictions).items() if times > 1]
     if doubled:
-        raise DataError(f"{len(doubled)} questions were answered more than once: {_some(doubled)}.",
+        raise DataError(f"{len(doubled)} questions were answered more than once: {some(doubled)}.",
                         hint="Each question is scored on one answer; remove the others.")  # fmt: skip
     return {prediction.id: prediction.answer.text for prediction in predictions}
 
 
-def check_ids(items: Sequence[Item], predictions: Mapping[str, str]) -> None:
-    """Raise DataError unless every item has its prediction and every prediction its item."""
+def check_ids(items: Sequence[Item], texts: Mapping[str, str]) -> None:
+    """Raise DataError unless every item has its answer and every answer its item."""
     known = {item.id for item in items}
     faults = []
-    if missing := [item.id for item in items if item.id not in predictions]:
-        faults.append(f"{len(missing)} questions have no answer: {_some(missing)}.")
-    if unknown := [id for id in predictions if id not in known]:
-        faults.append(f"{len(unknown)} answers belong to no question: {_some(unknown)}.")
+    if missing := [item.id for item in items if item.id not in texts]:
+        faults.append(f"{len(missing)} questions have no answer: {some(missing)}.")
+    if unknown := [id for id in texts if id not in known]:
+        faults.append(f"{len(unknown)} answers belong to no question: {some(unknown)}.")
     if faults:
         raise DataError(" ".join(faults), hint="Score answers with the folder and the limit that they were made with.")
 
 
-def _some(ids: Sequence[str], most: int = 10) -> str:
-    shown = ", ".join(repr(id) for id in ids[:most])
-    return shown + (f" and {len(ids) - most} more" if len(ids) > most else "")
-
-
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) for each line. Raises DataError with file and line for anything else than JSON objects."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.", hint="Prepare the benchmark first.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
-    lines = text.split("\n")  # not splitlines: U+2028 may stand inside a JSON string
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            if number < len(lines):
-                raise DataError(f"{path}:{number}: the line is empty.", hint="Remove it; every line is one question.")
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno}).") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}.")
-        yield number, row
-
-
-def value_of(row: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str) -> Any:
-    """``row[key]`` of the right type. Raises DataError that starts with ``where`` (file:line)."""
-    if key not in row:
-        raise DataError(f"{where}: the key {key!r} is missing; found {', '.join(row) or 'none'}.")
-    value = row[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        expected = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        raise DataError(f"{where}: {key!r} should be {expected}, found {value!r}.")
-    return value
-
-
-def image_file(folder: Path, name: str, where: str) -> Path:
-    """The existing image ``name`` inside ``folder``. Raises DataError that starts with ``where``."""
-    try:
-        path = resolve_under(folder, name)
-    except DataError as error:
-        raise DataError(f"{where}: {error}", hint=error.hint) from None
-    if not path.is_file():
-        raise DataError(f"{where}: the image {name!r} is not in {folder}.", hint="Copy the images there.")
-    return path
-
-
-def data_hash(items: Sequence[Item]) -> str:
-    """SHA-256 over ids, questions, truths and the bytes of the images: equal hashes mean the same test."""
-    hashes: dict[Path, str] = {}
+def questions_hash(items: Sequence[Item]) -> str:
+    """SHA-256 over ids, questions and truths: equal hashes mean the same test, whoever answered it."""
     digest = hashlib.sha256()
     for item in items:
-        if item.image not in hashes:
-            hashes[item.image] = sha256_of(item.image)
-        line = json.dumps([item.id, item.question, item.truth, hashes[item.image]], ensure_ascii=False)
+        line = json.dumps([item.id, item.question, item.truth], ensure_ascii=False)
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()
 
 
-Answerer = Callable[[Path, Sequence[str], int], Sequence[Answer]]
-"""(image, all its questions, most tokens of an answer) -> one Answer for each question, in their order."""
+def pictures_hash(items: Sequence[Item]) -> str:
+    """SHA-256 over the bytes of the pictures, in the order in which they are asked about."""
+    digest = hashlib.sha256()
+    for image in dict.fromkeys(item.image for item in items if item.image is not None):
+        digest.update(sha256_of(image).encode())
+    return digest.hexdigest()
+
+
+Answerer = Callable[[Path | None, Sequence[str], int], Sequence[Answer]]
+"""(picture, all its questions, most tokens of an answer) -> one Answer for each question, in their order."""

@@ -18,17 +18,10 @@ from typing import Any
 import numpy as np
 
 from edgereverie.errors import DataError
-from edgereverie.evaluation.benchmarks.base import (
-    BenchmarkResult,
-    Item,
-    Tally,
-    check_ids,
-    image_file,
-    json_lines,
-    per_image,
-    score_tallies,
-    value_of,
-)
+from edgereverie.evaluation.answer_files import by_id
+from edgereverie.evaluation.benchmarks.base import Benchmark, Counted, Item, Mark, Tally, Variant, per_unit
+from edgereverie.evaluation.rows import json_lines, rows_of, value_of
+from edgereverie.evaluation.source import Source
 from edgereverie.evaluation.statistics import Metric, ratio
 from edgereverie.text.objects import ObjectVocabulary
 
@@ -51,23 +44,27 @@ class ChairItem(Item):
     vocabulary: ObjectVocabulary = field(repr=False)
 
 
-class Chair:
+METRICS = (
+    Metric("chair_i", "CHAIR_i", _quotient("hallucinated_mentions", "mentions"), better="lower"),
+    Metric("chair_s", "CHAIR_s", _quotient("hallucinated_captions", "captions"), better="lower"),
+    Metric("recall", "Recall", _quotient("named_objects", "true_objects")),
+    Metric("words", "Words per caption", _quotient("words", "captions"), better=None, share=False),
+    Metric("objects", "Objects per caption", _quotient("mentions", "captions"), better=None, share=False),
+)
+
+
+class Chair(Benchmark):
     """Captions, scored against the objects that are really there."""
 
     name = "chair"
-    scorer = "chair/table"
     max_tokens = 160
-    metrics = (
-        Metric("chair_i", "CHAIR_i", _quotient("hallucinated_mentions", "mentions"), better="lower"),
-        Metric("chair_s", "CHAIR_s", _quotient("hallucinated_captions", "captions"), better="lower"),
-        Metric("recall", "Recall", _quotient("named_objects", "true_objects")),
-        Metric("words", "Words per caption", _quotient("words", "captions"), better=None, share=False),
-        Metric("objects", "Objects per caption", _quotient("mentions", "captions"), better=None, share=False),
-    )
 
-    def items(self, folder: Path, limit: int | None = None) -> list[ChairItem]:
+    def __init__(self) -> None:
+        self.variants = {"table": Variant("the header's table of forms, as it stands", METRICS, _count)}
+
+    def items(self, source: Source, limit: int | None = None) -> list[ChairItem]:
         """One captioning request for each image; the id is the image's name."""
-        path = folder / "chair.jsonl"
+        path = source.file("chair", "chair.jsonl")
         rows = json_lines(path)
         number, header = next(rows, (1, {}))
         vocabulary, prompt = _header(header, f"{path}:{number}")
@@ -80,18 +77,35 @@ class Chair:
                 raise DataError(f"{where}: the image {image!r} stands on line {first_line[image]} already.")
             first_line[image] = number
             objects = _objects(value_of(row, "objects", list, where), vocabulary, where)
-            file = image_file(folder / "images", image, where)
-            items.append(ChairItem(image, file, prompt, ", ".join(sorted(objects)), objects, vocabulary))
+            file = source.picture("chair", image, where)
+            items.append(ChairItem(image, file, prompt, ", ".join(sorted(objects)), image, objects, vocabulary))
         if not items:
             raise DataError(f"{path}: the file lists no images.")
         return items[:limit]
 
-    def score(self, items: Sequence[ChairItem], predictions: Mapping[str, str]) -> BenchmarkResult:
-        """CHAIR_i, CHAIR_s, recall, words and objects per caption."""
-        check_ids(items, predictions)
-        rows = [count(predictions[item.id], item.objects, item.vocabulary) for item in items]
-        images, counts = per_image([item.id for item in items], rows, len(COLUMNS))
-        return score_tallies(self, [Tally("chair", images, COLUMNS, counts, len(items))])
+    def answers(self, path: Path, items: Sequence[ChairItem]) -> dict[str, str]:
+        """Rows with ``image_id`` (or ``image``) and ``caption``."""
+        ids = ("image_id", "image", "id")
+        return by_id(
+            rows_of(path),
+            items,
+            lambda row: next((str(row[key]) for key in ids if isinstance(row.get(key), (int, str))), None),
+            ("caption", "text"),
+        )
+
+
+def _count(items: Sequence[ChairItem], texts: Mapping[str, str]) -> Counted:
+    rows = [count(texts[item.id], item.objects, item.vocabulary) for item in items]
+    units, counts = per_unit([item.unit for item in items], rows, len(COLUMNS))
+    marks = tuple(_mark(item, texts[item.id]) for item in items)
+    return Counted((Tally("", units, COLUMNS, counts, len(items)),), marks)
+
+
+def _mark(item: ChairItem, caption: str) -> Mark:
+    named = [mention.object for mention in item.vocabulary.mentions(caption)]
+    wrong = [name for name in named if name not in item.objects]
+    note = f"not in the picture: {', '.join(dict.fromkeys(wrong))}" if wrong else ""
+    return Mark(item.id, ", ".join(dict.fromkeys(named)), float(not wrong), float(len(wrong)), note)
 
 
 def count(caption: str, objects: frozenset[str], vocabulary: ObjectVocabulary) -> np.ndarray:
