@@ -25,9 +25,9 @@ _FORMS = ("{}.", "{},", "{}:", "{})", "{}).", "({})", "({}).", ":{}", ":{},", ":
 def vlmevalkit(answer: str, options: Mapping[str, str]) -> str:
     """The letter that VLMEvalKit reads, REFUSED for a refusal, and nothing where it would ask a judge.
 
-    The rule of ``matching_util.py`` in open-compass/VLMEvalKit: punctuation becomes spaces; where the words hold one of the letters
-    alone, it counts when it first stands among the last four; then comes "answer is B" anywhere, whatever follows the letter;
-    then the one option whose text is in the answer, unless the answer is more than twice as long as all options together.
+    The rule of ``matching_util.py`` in open-compass/VLMEvalKit: punctuation becomes spaces; where the words hold one of the
+    letters alone, it counts when it first stands among the last four; then comes "answer is B" anywhere, whatever follows the
+    letter; then the one option whose text is in the answer, unless the answer is longer than twice all options together.
 
     >>> options = {"A": "a seed", "B": "a leaf"}
     >>> [vlmevalkit(answer, options) for answer in ("B", "(A).", "It is a leaf.", "A or B", "", "Z")]

@@ -24,8 +24,8 @@ class HallusionItem(Item):
     """One question about one figure, or about none.
 
     split: VD where it cannot be answered without its figure, VS where the figure supplements what is known. visual: ``0`` asked
-    without a figure, ``1`` with one as it was found, ``2`` with one that was altered. yes: is yes the right answer? reference: the
-    right answer as a sentence. unit: its set, which holds whole pairs and whole figures.
+    without a figure, ``1`` with one as it was found, ``2`` with one that was altered. yes: is yes the right answer?
+    reference: the right answer as a sentence. unit: its set, which holds whole pairs and whole figures.
     """
 
     subcategory: str
@@ -78,7 +78,9 @@ def items_of(source: Source, limit: int | None) -> list[HallusionItem]:
     originals = {item.pair for item in items if item.original}
     if lonely := [item.id for item in items if item.pair not in originals]:
         broken.add(f"{path}: {len(lonely)} questions whose pair has none with figure_id 0: {some(lonely)}.")
-    broken.check("Every row is one question as the authors publish it; `edgereverie data get hallusionbench` fetches them.")
+    broken.check(
+        "Every row is one question as the authors publish it; `edgereverie data get hallusionbench` fetches them."
+    )
     if not items:
         raise DataError(f"{path}: the file holds no questions.")
     items = [item for item in items if item.split in chosen]
@@ -103,9 +105,15 @@ def grouped(items: Iterable[HallusionItem], key: Any) -> dict[tuple[str, ...], l
 
 
 def _item(row: Mapping[str, Any], where: str, source: Source, chosen: Sequence[str]) -> HallusionItem:
-    category, subcategory, set_id, figure_id, question_id = (str(value_of(row, key, (str, int), where)) for key in _KEYS)
+    category, subcategory, set_id, figure_id, question_id = (
+        str(value_of(row, key, (str, int), where)) for key in _KEYS
+    )
     visual, truth = (str(value_of(row, key, (str, int), where)) for key in ("visual_input", "gt_answer"))
-    for key, value, allowed in (("category", category, CATEGORIES), ("visual_input", visual, "012"), ("gt_answer", truth, "01")):
+    for key, value, allowed in (
+        ("category", category, CATEGORIES),
+        ("visual_input", visual, "012"),
+        ("gt_answer", truth, "01"),
+    ):
         if value not in tuple(allowed):
             raise DataError(f"{where}: {key!r} is {value!r}, expected {' or '.join(allowed)}.")
     question, reference = (value_of(row, key, str, where) for key in ("question", "gt_answer_details"))
@@ -113,7 +121,9 @@ def _item(row: Mapping[str, Any], where: str, source: Source, chosen: Sequence[s
     if visual != "0":
         name = value_of(row, "filename", str, where).removeprefix("./").removeprefix(f"{_FIGURES}/")
         # A category that is not wanted needs no figures.
-        image = (source if category in chosen else replace(source, pictures=False)).picture("hallusionbench", name, where)
+        image = (source if category in chosen else replace(source, pictures=False)).picture(
+            "hallusionbench", name, where
+        )
     return HallusionItem(
         "_".join((category, subcategory, set_id, figure_id, question_id)),
         image, question, f"{'yes' if truth == '1' else 'no'}: {reference}", f"{category}/{subcategory}/{set_id}",

@@ -1,4 +1,4 @@
-"""HallusionBench's judge: whether an answer is correct, incorrect or unclear, and whether it says the same as the pair's first."""
+"""HallusionBench's judge: is an answer correct, incorrect or unclear, and does it say the same as its pair's first?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from edgereverie.evaluation.rows import rows_of
 from edgereverie.records import Turn
 
 SAME, DIFFERENT = "same", "different"
-_VERDICT = re.compile(r"\W*(?:(?:mark|verdict|output)\W+)?(?:correct|incorrect|unclear|same|different)\W*", re.IGNORECASE)
+_VERDICT = re.compile(
+    r"\W*(?:(?:mark|verdict|output)\W+)?(?:correct|incorrect|unclear|same|different)\W*", re.IGNORECASE
+)
 _CHECK = "gpt4v_output_gpt_check"
 _SAME_KEYS = ("same", f"{_CHECK}_same")
 _CODES = {"0": INCORRECT, "1": CORRECT, "2": UNCLEAR}
@@ -76,10 +78,10 @@ def _about_two(items: Sequence[HallusionItem], texts: Mapping[str, str]) -> list
 
 
 def prepared(path: Path, items: Sequence[HallusionItem]) -> dict[str, str]:
-    """Replies from what the authors' script keeps: rows of questions with ``gpt4v_output_gpt_check`` (0, 1, 2) and ``same`` (0, 1).
+    """Replies from what the authors' script keeps: rows of questions with their verdicts.
 
-    path: one file, or the folder with the script's two. ``same`` may be missing where no rule asks for it. Raises DataError
-    that lists all that is missing, doubled, unknown or of another kind.
+    path: one file, or the folder with the script's two. ``gpt4v_output_gpt_check`` is 0, 1 or 2, ``same`` 0 or 1, and may be
+    missing where no rule asks for it. Raises DataError that lists all that is missing, doubled, unknown or of another kind.
     """
     faults, replies = Faults(), {}
     known = {item.id: item for item in items}
@@ -120,7 +122,9 @@ def _rows(path: Path) -> Iterator[Row]:
         return
     found = [path / name for name in _FILES if (path / name).is_file()]
     if not found:
-        raise DataError(f"{path}: neither {' nor '.join(_FILES)} is in this folder.", hint="Name the judged file itself.")
+        raise DataError(
+            f"{path}: neither {' nor '.join(_FILES)} is in this folder.", hint="Name the judged file itself."
+        )
     for file in found:
         yield from rows_of(file)
 

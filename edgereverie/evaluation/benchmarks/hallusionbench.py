@@ -24,7 +24,7 @@ from edgereverie.evaluation.benchmarks._hallusion_counts import (
     judged_metrics,
     judged_tally,
 )
-from edgereverie.evaluation.benchmarks._hallusion_items import CATEGORIES, HallusionItem, id_of, items_of
+from edgereverie.evaluation.benchmarks._hallusion_items import HallusionItem, id_of, items_of
 from edgereverie.evaluation.benchmarks._hallusion_judge import JUDGE, originals, same_id, says_same, verdict_of
 from edgereverie.evaluation.benchmarks.base import Benchmark, Counted, Mark, Tally, Variant
 from edgereverie.evaluation.rows import rows_of
@@ -49,7 +49,9 @@ class HallusionBench(Benchmark):
         lmms = "EvolvingLMMs-Lab/lmms-eval tasks/hallusion_bench/evaluate_hb.py, *_intern"
         kit = "open-compass/VLMEvalKit dataset/utils/yorn.py, Hallusion_rating"
         accuracies = group_metrics(GROUP_COLUMNS)
-        mean = Metric("overall", "Mean of aAcc, fAcc and qAcc", lambda counts: sum(m.formula(counts) for m in accuracies) / 3)
+        mean = Metric(
+            "overall", "Mean of aAcc, fAcc and qAcc", lambda counts: sum(m.formula(counts) for m in accuracies) / 3
+        )
         self.variants = {
             "official": Variant("tianyi-lab/HallusionBench evaluation.py", judged_metrics(), _count_judged, JUDGE),
             "lmms": Variant(lmms, accuracies, _count_lmms),
@@ -91,7 +93,7 @@ def _count_judged(items: Sequence[HallusionItem], replies: Mapping[str, str]) ->
 
 
 def _count_lmms(items: Sequence[HallusionItem], texts: Mapping[str, str]) -> Counted:
-    """Every answer that holds "yes" is a yes, every other a no. ``image``: the questions that its task asks, those with a figure."""
+    """Every answer that holds "yes" is a yes, every other a no. ``image``: what its task asks, the questions with a figure."""
     said = {item.id: "yes" in texts[item.id].lower() for item in items}
     right = {item.id: said[item.id] == item.yes for item in items}
     tallies = [group_tally("", items, right)]
@@ -142,7 +144,9 @@ def _mark(item: HallusionItem, said: bool | None, *, counted: bool = True) -> Ma
     read = "unread" if said is None else "yes" if said else "no"
     right = said is item.yes
     note = "" if right else "neither yes nor no" if said is None else f"said {read}, which is not so"
-    return Mark(item.id, read, float(right), float(not right), note if counted else "asked without a figure, not counted")
+    return Mark(
+        item.id, read, float(right), float(not right), note if counted else "asked without a figure, not counted"
+    )
 
 
 BENCHMARK = HallusionBench()

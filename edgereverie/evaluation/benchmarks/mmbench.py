@@ -53,7 +53,7 @@ class Mmbench(Benchmark):
         return items_of(source, limit)
 
     def answers(self, path: Path, items: Sequence[MmbenchItem]) -> dict[str, str]:
-        """Rows with ``index`` and ``prediction``, or ``question_id`` and ``text``: a tab-separated table, JSON lines or a list."""
+        """Rows with ``index`` and ``prediction``, or ``question_id`` and ``text``: tab-separated, JSON lines or a JSON list."""
         if path.suffix.lower() in (".xlsx", ".xls"):
             raise DataError(
                 f"{path}: a spreadsheet cannot be read.",
