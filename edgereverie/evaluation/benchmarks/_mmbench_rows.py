@@ -75,9 +75,9 @@ def items_of(source: Source, limit: int | None) -> list[MmbenchItem]:
         with broken.row():
             reader.settle(draft)
     broken.check("Every row is one question in one order of its options, as MMBench_DEV_EN.tsv has them.")
+    source.chosen(list(dict.fromkeys(reader.splits)))
     if not reader.items:
         raise DataError(f"{path}: the file holds no questions.")
-    source.chosen(list(dict.fromkeys(reader.splits)))
     return reader.items
 
 
@@ -111,9 +111,9 @@ class _Reader:
         return list(self._drafts.values())
 
     def settle(self, draft: _Draft) -> None:
-        item = self._item(draft)
         if draft.group not in self._drafts:
             raise DataError(f"{draft.where}: the question {draft.group} is not there in its first order.")
+        item = self._item(draft)
         if draft.group in self._wanted and self._chosen(draft.row):
             self.items.append(item)
 
