@@ -22,12 +22,13 @@ LONG = "It is a leaf" + ", " + "as everybody who has ever seen a tree will gladl
     [
         ("B", "B", "B"), ("(B)", "B", "B"), ("(B).", "B", "B"), ("B:", "B", "B"), ("Answer: B", "B", "B"), (":B", "B", "B"),
         ("**B**", "B", ""), ("[B]", "B", ""), ("{B}", "B", ""), ("#B!", "B", ""), ("b", "", ""), ("B)", "B", "B"),
-        ("B\nbecause", "B", "B"), ("\u201cB\u201d", "", ""), ("B\u3002", "", ""), ("\uff22", "", ""), ("", "", ""), ("\n", "", ""),
+        ("B\nbecause", "B", "B"), ("\u201cB\u201d", "", ""), ("B\u3002", "", ""), ("\uff22", "", ""),
+        ("", "", ""), ("\n", "", ""),
         # Two letters, the same letter twice, a letter that is no option.
         ("A or B", "", ""), ("A, B", "", "B"), ("B B", "B", "B"), ("E", "", "E"), ("Z", "Z", ""), ("Z or B", "B", "B"),
         # The letter's place: VLMEvalKit wants it among the last four words, and there where it first stands.
         ("B is what I see", "", "B"), ("B is what see", "B", "B"), ("I would go for B", "B", "B"), ("B x x x x B", "", "B"),
-        # An article is a letter to VLMEvalKit when it stands late; lmms-eval does not count words where A is one of more than three.
+        # An article is a letter to VLMEvalKit when it stands late; lmms-eval passes over words where A is one of more than three.
         ("Is that A leaf", "A", "B"), ("A big green leaf there", "", ""), ("A leaf", "A", "A"), ("A, I am sure of that", "", "A"),
         # "answer is", whatever follows.
         ("The correct answer is **B** because the picture shows it clearly", "B", ""),
@@ -36,7 +37,8 @@ LONG = "It is a leaf" + ", " + "as everybody who has ever seen a tree will gladl
         # Texts of options: exactly one, in any case, and VLMEvalKit reads no answer longer than twice all options.
         ("A LEAF!", "A", "A"), ("a leaf", "B", "B"), ("bark", "C", "C"), ("a seed or a leaf", "", ""), (LONG, "", "B"),
         # Refusals are told by their words; a failed request is not a refusal, and the words around it are still read.
-        ("Cannot determine the answer", "Z", ""), ("Cannot determine the answer: B", "Z", "B"), ("I can't process this file.", "Z", ""),
+        ("Cannot determine the answer", "Z", ""), ("Cannot determine the answer: B", "Z", "B"),
+        ("I can't process this file.", "Z", ""),
         ("Sorry, I can't help with images of people yet.", "Z", ""), ("Failed to obtain answer via API B", "", ""),
         ("Failed to obtain answer via API a leaf", "B", "B"),
     ],

@@ -25,7 +25,7 @@ class HallusionItem(Item):
 
     split: VD where it cannot be answered without its figure, VS where the figure supplements what is known. visual: ``0`` asked
     without a figure, ``1`` with one as it was found, ``2`` with one that was altered. yes: is yes the right answer?
-    reference: the right answer as a sentence. unit: its set, which holds whole pairs and whole figures.
+    reference: the right answer as a sentence. unit: the sets of its subcategory that bear its number, which hold whole groups.
     """
 
     subcategory: str
@@ -126,7 +126,7 @@ def _item(row: Mapping[str, Any], where: str, source: Source, chosen: Sequence[s
         )
     return HallusionItem(
         "_".join((category, subcategory, set_id, figure_id, question_id)),
-        image, question, f"{'yes' if truth == '1' else 'no'}: {reference}", f"{category}/{subcategory}/{set_id}",
+        image, question, f"{'yes' if truth == '1' else 'no'}: {reference}", f"{subcategory}/{set_id}",
         split=category, kind=f"{category}/{subcategory}", subcategory=subcategory, set_id=set_id, figure_id=figure_id,
         question_id=question_id, visual=visual, yes=truth == "1", reference=reference,
     )  # fmt: skip

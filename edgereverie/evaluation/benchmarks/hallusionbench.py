@@ -4,7 +4,8 @@
     hallusionbench/hallusion_bench/         the figures, as their archive unpacks
 
 A pair is one question about all figures of its set, a figure all questions about it, and either counts when all of it is right.
-Pairs span figures and figures span pairs, so what is resampled is the set (167 of them), which holds both whole.
+Pairs span figures and figures span pairs, so what is resampled is the set, which holds both whole; sets of VD and VS that share
+their subcategory and number are one (154 in all), because VLMEvalKit's groups run across them.
 Free answers want a judge (``official``); ``lmms`` and ``vlmevalkit`` read yes or no out of them instead.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from edgereverie.evaluation.answer_files import Faults, by_id
 from edgereverie.evaluation.benchmarks._hallusion_counts import (
     GROUP_COLUMNS,
+    asks_same,
     blame,
     by_category,
     group_metrics,
@@ -25,8 +27,8 @@ from edgereverie.evaluation.benchmarks._hallusion_counts import (
     judged_tally,
 )
 from edgereverie.evaluation.benchmarks._hallusion_items import HallusionItem, id_of, items_of
-from edgereverie.evaluation.benchmarks._hallusion_judge import JUDGE, originals, same_id, says_same, verdict_of
-from edgereverie.evaluation.benchmarks.base import Benchmark, Counted, Mark, Tally, Variant
+from edgereverie.evaluation.benchmarks._hallusion_judge import JUDGE, originals, same_id, says_same, valid, verdict_of
+from edgereverie.evaluation.benchmarks.base import Benchmark, Counted, Mark, Variant
 from edgereverie.evaluation.rows import rows_of
 from edgereverie.evaluation.source import Source
 from edgereverie.evaluation.statistics import Metric
@@ -78,13 +80,13 @@ def _count_judged(items: Sequence[HallusionItem], replies: Mapping[str, str]) ->
     faults.check("Judge the answers to the very questions that are scored.")
     verdicts = {item.id: verdict_of(replies[item.id]) for item in items}
     first = originals(items)
-    blamed = {
-        item.id: blame(
-            item, verdicts[item.id], verdicts[first[item.pair].id], says_same(replies.get(same_id(item), ""))
-        )
-        for item in items
-    }
-    tallies = tuple(judged_tally(name, part, verdicts, blamed) for name, part in by_category(items))
+    blamed, unreadable = {}, {item.id for item in items if not valid(replies[item.id])}
+    for item in items:
+        verdict, before, same = verdicts[item.id], verdicts[first[item.pair].id], replies.get(same_id(item), "")
+        blamed[item.id] = blame(item, verdict, before, says_same(same))
+        if asks_same(item, verdict, before) and not valid(same):
+            unreadable.add(item.id)
+    tallies = tuple(judged_tally(name, part, verdicts, blamed, unreadable) for name, part in by_category(items))
     marks = []
     for item in items:
         right = float(is_right(item, verdicts[item.id]))
@@ -116,37 +118,26 @@ def _counting_kit(
         said = {item.id: yes_no.vlmevalkit(texts[item.id]) for item in items}
         right = {item.id: said[item.id] is item.yes for item in items}
         shown = [item for item in items if item.visual != "0"]
-        parts = [*by_category(shown), *((name.replace("/", "_"), part) for name, part in _by(shown, finer).items())]
-        marks = (_mark(item, said[item.id], counted=item.visual != "0") for item in items)
-        return Counted(tuple(tally(name, part, right) for name, part in parts), tuple(marks))
+        parts = by_category(shown)
+        for finest in dict.fromkeys(map(finer, shown)):
+            parts.append((finest.replace("/", "_"), [item for item in shown if finer(item) == finest]))
+        tallies = tuple(group_tally(name, part, right, pair, figure) for name, part in parts)
+        return Counted(tallies, tuple(_mark(item, said[item.id]) for item in shown))
 
-    def tally(name: str, part: Sequence[HallusionItem], right: Mapping[str, bool]) -> Tally:
-        return group_tally(
-            name,
-            part,
-            right,
-            pair=lambda item: (finer(item), item.set_id, item.question_id),
-            figure=lambda item: (finer(item), item.set_id, item.figure_id),
-            unit=lambda item: f"{finer(item)}/{item.set_id}",
-        )
+    def pair(item: HallusionItem) -> tuple[str, ...]:
+        return (finer(item), item.set_id, item.question_id)
+
+    def figure(item: HallusionItem) -> tuple[str, ...]:
+        return (finer(item), item.set_id, item.figure_id)
 
     return count
 
 
-def _by(items: Sequence[HallusionItem], name: Callable[[HallusionItem], str]) -> dict[str, list[HallusionItem]]:
-    parts: dict[str, list[HallusionItem]] = {}
-    for item in items:
-        parts.setdefault(name(item), []).append(item)
-    return parts
-
-
-def _mark(item: HallusionItem, said: bool | None, *, counted: bool = True) -> Mark:
+def _mark(item: HallusionItem, said: bool | None) -> Mark:
     read = "unread" if said is None else "yes" if said else "no"
     right = said is item.yes
     note = "" if right else "neither yes nor no" if said is None else f"said {read}, which is not so"
-    return Mark(
-        item.id, read, float(right), float(not right), note if counted else "asked without a figure, not counted"
-    )
+    return Mark(item.id, read, float(right), float(not right), note)
 
 
 BENCHMARK = HallusionBench()

@@ -83,17 +83,16 @@ def _counting(rule: Rule) -> Callable[[Sequence[MmbenchItem], Mapping[str, str]]
 
 
 def _parts(items: Sequence[MmbenchItem]) -> Iterator[tuple[str, list[MmbenchItem]]]:
-    """Each split (without a name where there is one alone), then its kinds of question."""
+    """Each split, then its kinds of question."""
     splits = list(dict.fromkeys(item.split for item in items))
     kinds = {item.unit: (item.l2_category, item.category) for item in items if item.first}
     for split in splits:
         part = [item for item in items if item.split == split]
-        name = split if len(splits) > 1 else ""
-        yield name, part
+        yield split, part
         for place, column in enumerate(("l2-category", "category")):
             for kind in sorted({kinds[item.unit][place] for item in part} - {""}):
                 of_kind = [item for item in part if kinds[item.unit][place] == kind]
-                yield "/".join(filter(None, (name, column, kind))), of_kind
+                yield "/".join(filter(None, (split, column, kind))), of_kind
 
 
 def _tally(name: str, items: Sequence[MmbenchItem], read: Mapping[str, str], missed: set[str]) -> Tally:
@@ -102,7 +101,7 @@ def _tally(name: str, items: Sequence[MmbenchItem], read: Mapping[str, str], mis
         right = read[item.id] == item.answer
         rows.append((item.first, item.first and item.unit not in missed, item.first and right, True, right))
     units, counts = per_unit([item.unit for item in items], np.asarray(rows, dtype=np.int64), len(COLUMNS))
-    return Tally(name, units, COLUMNS, counts, len(units))
+    return Tally(name, units, COLUMNS, counts, len(items))
 
 
 def _mark(item: MmbenchItem, read: str, missed: bool) -> Mark:
@@ -110,7 +109,7 @@ def _mark(item: MmbenchItem, read: str, missed: bool) -> Mark:
     if right:
         note = "right in this order, not in all" if missed else ""
     else:
-        note = {"": "names no option", can_infer.REFUSED: "refused"}.get(read, f"chose {read}")
+        note = {"": "names no option", can_infer.REFUSED: "refused"}.get(read, f"wrong option: {read}")
     return Mark(item.id, read or "unread", float(right), float(not right), note)
 
 
