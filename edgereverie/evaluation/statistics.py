@@ -8,13 +8,13 @@ as "n/a", and takes no part in an interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 RESAMPLES = 1000
-_BLOCK = 1 << 22  # numbers drawn at once: bounds the memory at some 100 MB however many images there are
+_BLOCK = 1 << 20  # numbers drawn at once: bounds the memory at some 30 MB however many images there are
 
 Formula = Callable[[np.ndarray], np.ndarray]
 """Sums of counts (..., columns) -> the metric (...), nan where it is undefined."""
@@ -118,34 +118,38 @@ def yes_ratio(counts: np.ndarray) -> np.ndarray:
     return ratio(tp + fp, tp + fp + tn + fn)
 
 
-def resampled_sums(per_image: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Column sums of ``resamples`` draws of the images with replacement: (images, columns) -> (resamples, columns).
+def drawn_units(units: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each unit is drawn when as many are drawn with replacement: blocks of (rows, units), in all ``resamples`` rows.
 
-    Equal seeds and equal numbers of images draw the same images, whatever the columns hold.
+    Equal seeds and equal numbers of units draw the same ones, whatever is counted about them.
     """
-    images, columns = per_image.shape
     rng = np.random.default_rng(seed)
-    sums = np.empty((resamples, columns), dtype=np.float64)
-    step = max(1, _BLOCK // max(1, images * columns))
+    step = max(1, _BLOCK // max(1, units))
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
-        drawn = rng.integers(0, images, size=(rows, images))
-        sums[start : start + rows] = per_image[drawn].sum(axis=1)
-    return sums
+        places = rng.integers(0, units, size=(rows, units), dtype=np.int32) + np.arange(rows)[:, None] * units
+        yield np.bincount(places.ravel(), minlength=rows * units).reshape(rows, units)
+
+
+def resampled_sums(per_unit: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Column sums of ``resamples`` draws of the units with replacement: (units, columns) -> (resamples, columns)."""
+    counts = np.asarray(per_unit, np.float64)
+    drawn = drawn_units(len(counts), resamples=resamples, seed=seed)
+    return np.concatenate([weights.astype(np.float64) @ counts for weights in drawn])
 
 
 def bootstrap(
-    per_image: np.ndarray, formulas: Sequence[Formula], *, resamples: int = RESAMPLES, seed: int = 0
+    per_unit: np.ndarray, formulas: Sequence[Formula], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Interval]:
     """Each formula's value on all images and its 95 % percentile interval (Efron), all from the same draws.
 
-    per_image: (images, columns) counts. Without images, everything is nan.
+    per_unit: (images, columns) counts. Without images, everything is nan.
     """
-    if len(per_image) == 0:
+    if len(per_unit) == 0:
         return [Interval(math.nan, math.nan, math.nan) for _ in formulas]
-    total = per_image.sum(axis=0)
-    sums = resampled_sums(per_image, resamples=resamples, seed=seed)
-    return [_interval(float(formula(total)), formula(sums)) for formula in formulas]
+    total = per_unit.sum(axis=0)
+    sums = resampled_sums(per_unit, resamples=resamples, seed=seed)
+    return [interval_of(float(formula(total)), formula(sums)) for formula in formulas]
 
 
 def paired_bootstrap(
@@ -167,7 +171,8 @@ def paired_bootstrap(
     return bootstrap(np.hstack([before, after]), differences, resamples=resamples, seed=seed)
 
 
-def _interval(value: float, draws: np.ndarray) -> Interval:
+def interval_of(value: float, draws: np.ndarray) -> Interval:
+    """The middle 95 % of draws around a value; those that are undefined are left out."""
     defined = draws[~np.isnan(draws)]
     if math.isnan(value) or defined.size == 0:
         return Interval(math.nan, math.nan, math.nan)
