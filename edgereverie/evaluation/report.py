@@ -17,6 +17,7 @@ import numpy as np
 
 from edgereverie.bundle import write_text
 from edgereverie.evaluation.benchmarks.base import BenchmarkResult, compare, per_unit
+from edgereverie.evaluation.confidence import pairs, risk_coverage
 from edgereverie.evaluation.exhibits import Exhibit, exhibits
 from edgereverie.evaluation.report_words import RIGHT, figure, interval, judgement, metric_of, split_of, title_of
 from edgereverie.evaluation.statistics import SeedSpread, bootstrap
@@ -45,6 +46,7 @@ __all__ = [
     "write_report",
 ]
 VERSION = 2
+_POINTS = 200  # of a curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,7 @@ def _column(kept: KeptRun) -> ReportRun:
         data={run.benchmark: run.data for run in kept.runs},
         pictures={run.benchmark: run.pictures for run in kept.runs},
         kinds=tuple(score for run, result in results for score in _kinds(run, result)),
+        risks={result.scorer: risks for run, result in results if (risks := _risks(run, result))},
         versions=kept.versions,
     )
 
@@ -193,6 +196,18 @@ def _kinds(run: Run, result: BenchmarkResult) -> Iterator[Score]:
         _, counts = per_unit([unit for unit, _ in rows], [(right, 1) for _, right in rows], 2)
         found = bootstrap(counts.astype(np.float64), [RIGHT.formula])[0]
         yield Score(f"{result.scorer}/{kind}/{RIGHT.name}", found.value, found.low, found.high, len(rows))
+
+
+def _risks(run: Run, result: BenchmarkResult) -> list[tuple[float, float]]:
+    """(coverage, risk), the surest answers first; empty where no answer has a confidence."""
+    confidence, right = pairs(run, result)
+    risks = risk_coverage(confidence, right) if len(confidence) else ()
+    return [((k + 1) / len(risks), float(risks[k])) for k in _thinned(len(risks))]
+
+
+def _thinned(length: int) -> list[int]:
+    """At most some 200 places of a long list, first and last among them."""
+    return sorted({round(place) for place in np.linspace(0, length - 1, min(length, _POINTS))})
 
 
 def _difference(before: KeptRun, after: KeptRun) -> Difference:

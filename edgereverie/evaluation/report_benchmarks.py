@@ -48,9 +48,9 @@ def _benchmark(report: Report, name: str, scorers: dict[str, list[str]], opened:
     charts += [_kinds(report, first), _sureness(report, first)]
     state = " open" if opened else ""
     figures = "".join(_figures(report, scorer, names) for scorer, names in scorers.items())
-    count = sum(map(len, scorers.values()))
+    count, anchor = sum(map(len, scorers.values())), escape(f"bench-{name}")
     return (
-        f'<section class="benchmark" aria-labelledby="bench-{escape(name)}"><h2 id="bench-{escape(name)}">{escape(benchmark_title(name))}</h2>'
+        f'<section class="benchmark" aria-labelledby="{anchor}"><h2 id="{anchor}">{escape(benchmark_title(name))}</h2>'
         f"{_how(report, name, scorers)}"
         f'<div class="panels">{"".join(charts)}</div>{_side_by_side(report, scorers)}'
         f"<details{state}><summary>All {count} figures</summary>{figures}</details></section>"
@@ -106,9 +106,7 @@ def _kinds(report: Report, scorer: str) -> str:
 
 
 def _sureness(report: Report, scorer: str) -> str:
-    curves = [
-        Curve(i, run.label, run.risks[scorer]) for i, run in enumerate(report.runs) if run.risks.get(scorer)
-    ]
+    curves = [Curve(i, run.label, run.risks[scorer]) for i, run in enumerate(report.runs) if run.risks.get(scorer)]
     if not curves:
         return ""
     chart = line_chart(curves, across="answers given, surest first", up="wrong among them", share=True)
@@ -131,13 +129,19 @@ def _side_by_side(report: Report, scorers: dict[str, list[str]]) -> str:
         for name in names:
             shared.setdefault(name.removeprefix(scorer + "/"), {})[scorer] = name
     wanted = {name.removeprefix(scorer + "/") for scorer, names in scorers.items() for name in headline(names)[:1]}
-    kept = {tail: names for tail, names in shared.items() if tail.rpartition("/")[2] in {t.rpartition("/")[2] for t in wanted}}
+    kept = {
+        tail: names
+        for tail, names in shared.items()
+        if tail.rpartition("/")[2] in {t.rpartition("/")[2] for t in wanted}
+    }
     rows = []
     for tail, names in kept.items():
         if len(names) < 2:
             continue
         metric = metric_of(next(iter(names.values())))
-        rows.append(group(escape(" ".join(filter(None, (split_of(f"//{tail}"), lowered(metric.title))))), len(scorers) + 1))
+        rows.append(
+            group(escape(" ".join(filter(None, (split_of(f"//{tail}"), lowered(metric.title))))), len(scorers) + 1)
+        )
         for i, run in enumerate(report.runs):
             cells = [value(run.score(names[scorer])) if scorer in names else MISSING for scorer in scorers]
             rows.append(row(dot(i) + escape(run.label), cells))

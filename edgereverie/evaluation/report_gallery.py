@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from edgereverie.evaluation.exhibits import Exhibit, Reading, Said
-from edgereverie.evaluation.report_parts import COLOURS
+from edgereverie.evaluation.report_parts import dot
 from edgereverie.evaluation.report_words import benchmark_title
 from edgereverie.told.markup import data_uri, legend, marked_html
 
@@ -81,14 +81,14 @@ def _columns(answers: int) -> int:
 
 
 def _answer(said: Said, labels: Sequence[str]) -> str:
-    colour = labels.index(said.label) % COLOURS if said.label in labels else 0
+    colour = labels.index(said.label) if said.label in labels else 0
     extra = _verdict(said.readings[0]) if said.readings else ""
     extra += '<span class="badge">abstained</span>' if said.answer.abstained else ""
     if said.answer.confidence is not None:
         extra += f'<span class="confidence">confidence {100 * said.answer.confidence:.0f} %</span>'
     text = marked_html(said.answer) if said.answer.claims or not said.answer.text else _flagged(said)
     return (
-        f'<section class="answer"><h4><i class="dot run-{colour}" aria-hidden="true"></i><span>{escape(said.label)}</span>{extra}</h4>'
+        f'<section class="answer"><h4>{dot(colour)}<span>{escape(said.label)}</span>{extra}</h4>'
         f"<p>{_long(text, said.answer.text)}</p>{_readings(said.readings)}</section>"
     )
 
@@ -107,9 +107,7 @@ def _readings(readings: Sequence[Reading]) -> str:
         return ""
     first = readings[0]
     told = [_reading(first)]
-    told += [
-        _reading(one) for one in readings[1:] if (one.mark.read, one.wrong) != (first.mark.read, first.wrong)
-    ]
+    told += [_reading(one) for one in readings[1:] if (one.mark.read, one.wrong) != (first.mark.read, first.wrong)]
     return f'<ul class="readings">{"".join(told)}</ul>'
 
 

@@ -10,7 +10,7 @@ import hashlib
 from html import escape
 from importlib.resources import files
 
-from edgereverie.evaluation.report import Report
+from edgereverie.evaluation.report import Report, ReportRun
 from edgereverie.evaluation.report_benchmarks import benchmarks, by_benchmark, headline, titled
 from edgereverie.evaluation.report_charts import Curve, line_chart
 from edgereverie.evaluation.report_gallery import gallery
@@ -67,10 +67,7 @@ def _file(name: str) -> str:
 
 def _header(report: Report, sections: list[str]) -> str:
     notes = "".join(f"<p class='note'>{escape(note)}</p>" for note in report.notes)
-    runs = "".join(
-        f"<li>{dot(i)}<b>{escape(run.label)}</b> <small>{escape(' · '.join(filter(None, (run.backend, _guard(run.guard)))))}</small></li>"
-        for i, run in enumerate(report.runs)
-    )
+    runs = "".join(_run(i, run) for i, run in enumerate(report.runs))
     links = {f"bench-{name}": benchmark_title(name) for name in by_benchmark(report.metrics())}
     links |= {name: name.capitalize() for name in sections}
     linked = "".join(f'<li><a href="#{escape(name)}">{escape(title)}</a></li>' for name, title in links.items())
@@ -81,8 +78,10 @@ def _header(report: Report, sections: list[str]) -> str:
     )
 
 
-def _guard(guard: str) -> str:
-    return "" if guard in ("", "none") else f"guard {guard}"
+def _run(number: int, run: ReportRun) -> str:
+    guard = "" if run.guard in ("", "none") else f"guard {run.guard}"
+    beside = escape(" · ".join(filter(None, (run.backend, guard))))
+    return f"<li>{dot(number)}<b>{escape(run.label)}</b> <small>{beside}</small></li>"
 
 
 def _cards(report: Report) -> str:

@@ -80,9 +80,7 @@ def _rows(report: Report, scorer: str, names: list[str]) -> Table:
         for run in report.runs:
             told = _value(run.score(name), name)
             change = _change(report, run.label, name)
-            table.add_row(
-                Text(f"  {printable(run.label)}"), Text.assemble(told, *(["\n", change] if change else []))
-            )
+            table.add_row(Text(f"  {printable(run.label)}"), Text.assemble(told, *(["\n", change] if change else [])))
     return table
 
 
