@@ -10,7 +10,7 @@ from edgereverie.evaluation.report_charts import BarGroup, Curve, bar_chart, lin
 from edgereverie.evaluation.report_parts import MISSING, change, dot, group, row, table, value
 from edgereverie.evaluation.report_words import benchmark_title, lowered, metric_of, scorer_of, split_of, title_of
 
-FEW = 3  # benchmarks whose tables stand open; with more a page of them is a list to choose from
+FEW = 2  # benchmarks whose tables stand open; with more a page of them is a list to choose from
 _HINT = {"higher": "higher is better", "lower": "lower is better"}
 
 

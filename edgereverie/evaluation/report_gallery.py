@@ -24,7 +24,8 @@ def gallery(exhibits: Sequence[Exhibit], labels: Sequence[str]) -> str:
     claims = any(said.answer.claims for one in exhibits for said in one.said)
     cards = "".join(_card(i, one, labels, benchmarks, mistakes) for i, one in enumerate(exhibits, start=1))
     filters = _filters(benchmarks, mistakes, labels) if mistakes else ""
-    return f"{filters}{legend() if claims else ''}<div class='gallery'>{cards}</div>"
+    more = '<button type="button" class="more" hidden>Show more</button>'
+    return f"{filters}{legend() if claims else ''}<div class='gallery'>{cards}</div>{more if filters else ''}"
 
 
 def _filters(benchmarks: Sequence[str], mistakes: Sequence[str], labels: Sequence[str]) -> str:

@@ -50,11 +50,11 @@ def dot(number: int) -> str:
 
 
 def value(score: Score | None) -> str:
-    """A score in a table, with its interval under it."""
+    """A score in a table, with its interval beside it."""
     if score is None:
         return MISSING
     metric = metric_of(score.metric)
-    return f"<b>{figure(score.value, metric)}</b><small>{interval(score, metric)}</small>"
+    return f"<b>{figure(score.value, metric)}</b> <small>{interval(score, metric)}</small>"
 
 
 def change(score: Score, p: float | None, *, ends: bool = True) -> str:

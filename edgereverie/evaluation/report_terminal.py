@@ -24,6 +24,7 @@ from edgereverie.evaluation.report_words import (
 from edgereverie.records import Score
 from edgereverie.told.text import printable
 
+_UNBOUNDED = 100_000
 _COLOURS = {"better": "green", "worse": "red", "unclear": "yellow", "": ""}
 
 
@@ -38,7 +39,7 @@ class ScoreTables:
         yield Text("95 % intervals, resampled by image; changes from the first run, on the same images", style="dim")
         for scorer, names in by_scorer(self.report).items():
             table = _columns(self.report, scorer, names)
-            if Measurement.get(console, options, table).maximum > options.max_width:
+            if Measurement.get(console, options.update(max_width=_UNBOUNDED), table).maximum > options.max_width:
                 table = _rows(self.report, scorer, names)
             yield Text()
             yield table
