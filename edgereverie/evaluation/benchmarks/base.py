@@ -94,13 +94,14 @@ class Judge:
     """How a judge is asked about an item's answer, and how its replies are read.
 
     requests: (item, answer) -> what to ask. valid: whether a reply can be read; it is asked for again where not. file: replies by
-    request id from a prepared file in the published form.
+    request id from a prepared file in the published form. form: what a reply must hold, for the judge that is asked again.
     """
 
     requests: Callable[[Any, str], Sequence[JudgeRequest]]
     valid: Callable[[str], bool]
     file: Callable[[Path, Sequence[Any]], dict[str, str]]
     max_tokens: int = 512
+    form: str = "exactly what was asked for, in the form that was asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class BenchmarkResult:
     """Scores of one run under one way of scoring, which ``scorer`` names: ``pope/official``.
 
     Scores are named ``<scorer>/<split>/<metric>``, without the split where there is one alone, and tallies ``<scorer>/<split>``.
+    judge: who judged, where that way of scoring needs one.
     """
 
     benchmark: str
@@ -129,6 +131,7 @@ class BenchmarkResult:
     scores: tuple[Score, ...]
     tallies: tuple[Tally, ...]
     marks: tuple[Mark, ...]
+    judge: str = ""
 
     @property
     def scorer(self) -> str:
