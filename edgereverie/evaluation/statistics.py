@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -116,6 +117,21 @@ def yes_ratio(counts: np.ndarray) -> np.ndarray:
     """
     tp, fp, tn, fn = np.moveaxis(counts, -1, 0)
     return ratio(tp + fp, tp + fp + tn + fn)
+
+
+def d_prime(counts: np.ndarray) -> np.ndarray:
+    """How far a yes to what is there stands from a yes to what is not, whatever the bias: z(hits) - z(false alarms).
+
+    counts: TP, FP, TN, FN first. Half an answer is added to each of the four, so that it is finite also without a mistake
+    (the log-linear correction of Hautus, Behavior Research Methods 27, 1995). nan where all the truths are alike.
+
+    >>> round(float(d_prime(np.array([80, 20, 80, 20]))), 3), round(float(d_prime(np.array([9, 0, 9, 0]))), 3)
+    (1.662, 3.29)
+    """
+    tp, fp, tn, fn = np.moveaxis(np.asarray(counts, np.float64)[..., :4], -1, 0)
+    found = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+    distance = found((tp + 0.5) / (tp + fn + 1)) - found((fp + 0.5) / (fp + tn + 1))
+    return np.where((tp + fn > 0) & (fp + tn > 0), distance, np.nan)
 
 
 def resampled_sums(per_image: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
