@@ -35,7 +35,9 @@ class AppendOnly:
             _check_header(_parsed(lines[0], f"{path}:1"), header, path, other)
         elif not _line(header).startswith(content):
             raise _of_another_kind(path, header)
-        self.rows = [(f"{path}:{number}", _parsed(line, f"{path}:{number}")) for number, line in enumerate(lines[1:], 2)]
+        self.rows = [
+            (f"{path}:{number}", _parsed(line, f"{path}:{number}")) for number, line in enumerate(lines[1:], 2)
+        ]
         if len(whole) < len(content):
             os.truncate(path, len(whole))
         if not lines:

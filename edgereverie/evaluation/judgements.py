@@ -74,7 +74,9 @@ def fingerprint(scorer: str, way: Judge, requests: Sequence[JudgeRequest], ident
     seen: set[str] = set()
     for request in requests:
         if request.id in seen:
-            raise DataError(f"{scorer} asks its judge {request.id!r} twice.", hint="Give each request an id of its own.")
+            raise DataError(
+                f"{scorer} asks its judge {request.id!r} twice.", hint="Give each request an id of its own."
+            )
         seen.add(request.id)
         picture = sha256_of(request.image) if request.image is not None else ""
         digest.update(_line([request.id, as_json(request.turns), picture]))
