@@ -34,7 +34,7 @@ _ITEM = {
 _NUMBER = (float, int, type(None))
 _SCORE = {"metric": str, "value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "n": int}
 _TALLY = {"split": str, "units": list, "columns": list, "counts": list, "items": int}
-_RESULT = {"variant": str, "source": str, "scores": list, "tallies": list, "marks": list}
+_RESULT = {"variant": str, "source": str, "judge": str, "scores": list, "tallies": list, "marks": list}
 _RUN = {
     "benchmark": str, "data": str, "pictures": str, "resumed": int, "seconds": (float, int), "judge": str, "items": list,
     "answers": list, "results": list,
@@ -111,6 +111,7 @@ def _result_json(result: BenchmarkResult) -> dict[str, Any]:
     return {
         "variant": result.variant,
         "source": source,
+        "judge": result.judge,
         "scores": [finite(as_json(score)) for score in result.scores],
         "tallies": [{**{name: getattr(tally, name) for name in _TALLY}, "counts": tally.counts.tolist()}
                     for tally in result.tallies],
@@ -123,7 +124,7 @@ def _result(row: Any, benchmark: str, known: set[str], where: str) -> BenchmarkR
     scores = tuple(_score(score, f"{where}, score") for score in told["scores"])
     tallies = tuple(_tally(tally, f"{where}, tally") for tally in told["tallies"])
     marks = tuple(_mark(mark, known, f"{where}, mark {n}") for n, mark in enumerate(told["marks"], start=1))
-    return BenchmarkResult(benchmark, told["variant"], scores, tallies, marks)
+    return BenchmarkResult(benchmark, told["variant"], scores, tallies, marks, told["judge"])
 
 
 def _score(row: Any, where: str) -> Score:

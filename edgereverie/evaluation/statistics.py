@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 RESAMPLES = 1000
-_BLOCK = 1 << 20  # numbers drawn at once: bounds the memory at some 30 MB however many images there are
+_BLOCK = (
+    1 << 18
+)  # numbers drawn at once: bounds the memory at some 10 MB however many units there are, and fits a cache
 
 Formula = Callable[[np.ndarray], np.ndarray]
 """Sums of counts (..., columns) -> the metric (...), nan where it is undefined."""
@@ -116,6 +119,39 @@ def yes_ratio(counts: np.ndarray) -> np.ndarray:
     """
     tp, fp, tn, fn = np.moveaxis(counts, -1, 0)
     return ratio(tp + fp, tp + fp + tn + fn)
+
+
+def d_prime(counts: np.ndarray) -> np.ndarray:
+    """How well yes is told from no, in standard deviations: z(hit rate) - z(false alarm rate). A habit of saying yes leaves it.
+
+    counts: TP, FP, TN, FN first. The rates are (TP + 1/2) / (P + 1) and (FP + 1/2) / (N + 1), so that all or none right is finite (Hautus' log-linear
+    rule; Stanislaw and Todorov, Behavior Research Methods 31, 1999); nan where one kind of question is not asked.
+
+    >>> round(float(d_prime(np.array([16, 5, 15, 4]))), 6)  # z(16.5 / 21) - z(5.5 / 21)
+    1.429123
+    """
+    hits, alarms = _z_rates(counts)
+    return hits - alarms
+
+
+def criterion(counts: np.ndarray) -> np.ndarray:
+    """The habit alone: -(z(hit rate) + z(false alarm rate)) / 2 with the same rates; under 0 leans to yes, above to no.
+
+    >>> round(float(criterion(np.array([18, 10, 10, 2]))), 6) == round(float(-criterion(np.array([10, 2, 18, 10]))), 6)
+    True
+    """
+    hits, alarms = _z_rates(counts)
+    return -(hits + alarms) / 2
+
+
+def _z_rates(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    tp, fp, tn, fn = np.moveaxis(np.asarray(counts, np.float64)[..., :4], -1, 0)
+    present, absent = tp + fn, fp + tn
+    asked = (present > 0) & (absent > 0)
+    return tuple(np.where(asked, _z((said + 0.5) / (of + 1)), np.nan) for said, of in ((tp, present), (fp, absent)))
+
+
+_z = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
 
 
 def drawn_units(units: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
