@@ -168,7 +168,7 @@ def test_what_is_resampled_holds_whole_pairs_and_figures(published: list[Hallusi
 def question(category: str, figure: int, asked: int, visual: str, truth: str, set_id: str = "0") -> dict[str, object]:
     return {
         "category": category, "subcategory": "ocr", "visual_input": visual, "set_id": set_id, "figure_id": str(figure),
-        "sample_note": "", "question_id": str(asked), "question": f"Is it so? {figure}", "gt_answer_details": "It is \"so\".",
+        "sample_note": "", "question_id": str(asked), "question": f"Is it so? {figure} {asked}", "gt_answer_details": "It is \"so\".",
         "gt_answer": truth, "filename": None if visual == "0" else f"./{category}/ocr/{set_id}_{figure}.png",
     }  # fmt: skip
 

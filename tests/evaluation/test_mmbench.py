@@ -111,6 +111,17 @@ def test_what_the_two_rules_read_differently_is_told_apart(bench: Path) -> None:
     assert lmms.marks[0].note == "names no option"
 
 
+def test_options_that_are_not_there_are_texts_to_lmms(tmp_path: Path) -> None:
+    row = {"index": 5, "question": "What is it?", "A": "banana", "B": "cherry", "answer": "A"}
+    path = tmp_path / "mmbench" / "q.jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "index": 6, "C": "fig", "D": "kiwi"}) + "\n", encoding="utf-8")
+    items = BENCHMARK.items(Source(tmp_path, pictures=False))
+    read = {name: [mark.read for mark in score_answers(BENCHMARK, name, items, dict.fromkeys(("5", "6"), "a banana")).marks]
+            for name in BENCHMARK.variants}  # fmt: skip
+    assert read == {"vlmevalkit": ["A", "A"], "lmms": ["unread", "A"]}
+
+
 def test_pictures_in_the_table_become_files_once_each(bench: Path) -> None:
     items = BENCHMARK.items(Source(bench))
     images = [item.image for item in items]

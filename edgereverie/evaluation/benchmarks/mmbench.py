@@ -45,7 +45,7 @@ class Mmbench(Benchmark):
         lmms = "EvolvingLMMs-Lab/lmms-eval tasks/mmbench/mmbench_evals.py, without its judge"
         self.variants = {
             "vlmevalkit": Variant(kit, METRICS, _counting(can_infer.vlmevalkit)),
-            "lmms": Variant(lmms, METRICS, _counting(can_infer.lmms)),
+            "lmms": Variant(lmms, METRICS, _counting(_lmms)),
         }
 
     def items(self, source: Source, limit: int | None = None) -> list[MmbenchItem]:
@@ -68,6 +68,11 @@ class Mmbench(Benchmark):
 def _id_of(row: Mapping[str, Any]) -> str | None:
     id = row.get("index", row.get("question_id"))
     return str(id) if isinstance(id, (int, str)) and not isinstance(id, bool) else None
+
+
+def _lmms(answer: str, options: Mapping[str, str]) -> str:
+    """Where a question has no C or D, lmms-eval's data hold the text "nan", and an answer such as "banana" names them."""
+    return can_infer.lmms(answer, {letter: options.get(letter, "nan") for letter in "ABCD"})
 
 
 def _counting(rule: Rule) -> Callable[[Sequence[MmbenchItem], Mapping[str, str]], Counted]:
