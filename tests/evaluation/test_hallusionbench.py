@@ -168,8 +168,8 @@ def test_what_is_resampled_holds_whole_pairs_and_figures(published: list[Hallusi
 def question(category: str, figure: int, asked: int, visual: str, truth: str, set_id: str = "0") -> dict[str, object]:
     return {
         "category": category, "subcategory": "ocr", "visual_input": visual, "set_id": set_id, "figure_id": str(figure),
-        "sample_note": "", "question_id": str(asked), "question": f"Is it so? {figure} {asked}", "gt_answer_details": "It is \"so\".",
-        "gt_answer": truth, "filename": None if visual == "0" else f"./{category}/ocr/{set_id}_{figure}.png",
+        "sample_note": "", "question_id": str(asked), "question": f"Is it so? {figure} {asked}",
+        "gt_answer_details": "It is \"so\".", "gt_answer": truth, "filename": None if visual == "0" else f"./{category}/ocr/{set_id}_{figure}.png",
     }  # fmt: skip
 
 
@@ -235,6 +235,12 @@ def test_questions_without_a_figure_are_asked_without_one(tmp_path: Path) -> Non
     right = score_answers(BENCHMARK, "lmms", run.items, {item.id: "yes" if item.yes else "no" for item in run.items})
     change = {score.metric: score.value for score in compare(BENCHMARK, run.results[0], right)}
     assert change["hallusionbench/lmms/aAcc"] == pytest.approx(4 / 7)
+
+
+def test_the_truth_is_told_once(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "gt_answer_details": "Yes, it is."}, {**ROWS[1], "gt_answer_details": "No."}, ROWS[2], ROWS[3]]
+    truths = [item.truth for item in BENCHMARK.items(write(tmp_path, rows))]
+    assert truths == ["Yes, it is.", "No.", 'no: It is "so".', 'yes: It is "so".']
 
 
 def test_limit_keeps_whole_sets_and_splits_are_chosen(tmp_path: Path) -> None:
@@ -428,12 +434,10 @@ def test_prepared_judgements_as_the_script_keeps_them(small: list[HallusionItem]
     counts = result.counts()["hallusionbench/official"]
     assert [counts[name] for name in ("right", "language", "vision", "mixed")] == [4, 0, 2, 1]
     marks = {mark.id: (mark.read, mark.right, mark.note) for mark in result.marks}
-    assert marks["VD_ocr_0_1_0"] == ("incorrect", 0.0, "language hallucination or visual illusion")
-    assert marks["VS_ocr_0_1_0"] == ("unclear", 0.0, "visual illusion") and marks["VS_ocr_0_0_0"] == (
-        "correct",
-        1.0,
-        "",
-    )
+    # What is true is no where the answer is incorrect, and yes where it is correct.
+    assert marks["VD_ocr_0_1_0"] == ("yes", 0.0, "language hallucination or visual illusion")
+    assert marks["VS_ocr_0_1_0"] == ("unclear", 0.0, "visual illusion") and marks["VS_ocr_0_0_0"] == ("yes", 1.0, "")
+    assert marks["VD_ocr_0_0_1"] == ("no", 1.0, "")
 
 
 def test_prepared_judgements_that_do_not_fit_are_all_listed(small: list[HallusionItem], tmp_path: Path) -> None:

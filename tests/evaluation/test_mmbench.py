@@ -115,7 +115,9 @@ def test_options_that_are_not_there_are_texts_to_lmms(tmp_path: Path) -> None:
     row = {"index": 5, "question": "What is it?", "A": "banana", "B": "cherry", "answer": "A"}
     path = tmp_path / "mmbench" / "q.jsonl"
     path.parent.mkdir()
-    path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "index": 6, "C": "fig", "D": "kiwi"}) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(row) + "\n" + json.dumps({**row, "index": 6, "C": "fig", "D": "kiwi"}) + "\n", encoding="utf-8"
+    )
     items = BENCHMARK.items(Source(tmp_path, pictures=False))
     read = {name: [mark.read for mark in score_answers(BENCHMARK, name, items, dict.fromkeys(("5", "6"), "a banana")).marks]
             for name in BENCHMARK.variants}  # fmt: skip

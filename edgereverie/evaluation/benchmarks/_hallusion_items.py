@@ -126,10 +126,15 @@ def _item(row: Mapping[str, Any], where: str, source: Source, chosen: Sequence[s
         )
     return HallusionItem(
         "_".join((category, subcategory, set_id, figure_id, question_id)),
-        image, question, f"{'yes' if truth == '1' else 'no'}: {reference}", f"{subcategory}/{set_id}",
+        image, question, _told(truth == "1", reference), f"{subcategory}/{set_id}",
         split=category, kind=f"{category}/{subcategory}", subcategory=subcategory, set_id=set_id, figure_id=figure_id,
         question_id=question_id, visual=visual, yes=truth == "1", reference=reference,
     )  # fmt: skip
+
+
+def _told(yes: bool, reference: str) -> str:
+    word = "yes" if yes else "no"
+    return reference if reference.lower().startswith(word) else f"{word}: {reference}"
 
 
 def _with_figures(source: Source) -> Source:

@@ -11,12 +11,14 @@ Free answers want a judge (``official``); ``lmms`` and ``vlmevalkit`` read yes o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgereverie.evaluation.answer_files import Faults, by_id
 from edgereverie.evaluation.benchmarks._hallusion_counts import (
+    CORRECT,
     GROUP_COLUMNS,
+    UNCLEAR,
     asks_same,
     blame,
     by_category,
@@ -57,10 +59,8 @@ class HallusionBench(Benchmark):
         self.variants = {
             "official": Variant("tianyi-lab/HallusionBench evaluation.py", judged_metrics(), _count_judged, JUDGE),
             "lmms": Variant(lmms, accuracies, _count_lmms),
-            "vlmevalkit": Variant(kit, (*accuracies, mean), _counting_kit(lambda item: item.subcategory)),
-            "vlmevalkit-tsv": Variant(
-                f"{kit}, on the groups of its own file", (*accuracies, mean), _counting_kit(lambda item: item.kind)
-            ),
+            "vlmevalkit": Variant(kit, (*accuracies, mean), _count_kit),
+            "vlmevalkit-tsv": Variant(f"{kit}, on its own file's groups", (*accuracies, mean), _count_kit_on_its_file),
         }
 
     def items(self, source: Source, limit: int | None = None) -> list[HallusionItem]:
@@ -87,11 +87,14 @@ def _count_judged(items: Sequence[HallusionItem], replies: Mapping[str, str]) ->
         if asks_same(item, verdict, before) and not valid(same):
             unreadable.add(item.id)
     tallies = tuple(judged_tally(name, part, verdicts, blamed, unreadable) for name, part in by_category(items))
-    marks = []
-    for item in items:
-        right = float(is_right(item, verdicts[item.id]))
-        marks.append(Mark(item.id, verdicts[item.id], right, 1 - right, _NOTES.get(blamed[item.id], "")))
-    return Counted(tallies, tuple(marks))
+    return Counted(tallies, tuple(_judged_mark(item, verdicts[item.id], blamed[item.id]) for item in items))
+
+
+def _judged_mark(item: HallusionItem, verdict: str, blamed: tuple[bool, bool]) -> Mark:
+    """Read as the script reads a verdict: an answer that is correct said what is true, one that is incorrect the opposite."""
+    read = UNCLEAR if verdict == UNCLEAR else "yes" if (verdict == CORRECT) == item.yes else "no"
+    right = float(is_right(item, verdict))
+    return Mark(item.id, read, right, 1 - right, _NOTES.get(blamed, ""))
 
 
 def _count_lmms(items: Sequence[HallusionItem], texts: Mapping[str, str]) -> Counted:
@@ -105,32 +108,42 @@ def _count_lmms(items: Sequence[HallusionItem], texts: Mapping[str, str]) -> Cou
     return Counted(tuple(tallies), tuple(_mark(item, said[item.id]) for item in items))
 
 
-def _counting_kit(
-    finer: Callable[[HallusionItem], str],
-) -> Callable[[Sequence[HallusionItem], Mapping[str, str]], Counted]:
-    """VLMEvalKit's counts, of questions with a figure alone. finer: what the questions' l2-category is.
+def _count_kit(items: Sequence[HallusionItem], texts: Mapping[str, str]) -> Counted:
+    """VLMEvalKit's counts, of questions with a figure alone, in groups of one l2-category, set and figure or question.
 
-    It groups by l2-category, set and figure or question. Its file says ``VD_ocr`` there, as the logs that people publish show
-    (455 pairs, 346 figures); with ``ocr``, the sets of VD and VS that bear the same number fall together (429 and 332).
+    The l2-category is the subcategory here, so that the sets of VD and VS that bear the same number fall together: 429 pairs and
+    332 figures.
     """
-
-    def count(items: Sequence[HallusionItem], texts: Mapping[str, str]) -> Counted:
-        said = {item.id: yes_no.vlmevalkit(texts[item.id]) for item in items}
-        right = {item.id: said[item.id] is item.yes for item in items}
-        shown = [item for item in items if item.visual != "0"]
-        parts = by_category(shown)
-        for finest in dict.fromkeys(map(finer, shown)):
-            parts.append((finest.replace("/", "_"), [item for item in shown if finer(item) == finest]))
-        tallies = tuple(group_tally(name, part, right, pair, figure) for name, part in parts)
-        return Counted(tallies, tuple(_mark(item, said[item.id]) for item in shown))
+    shown, right, marks = _kit_reads(items, texts)
 
     def pair(item: HallusionItem) -> tuple[str, ...]:
-        return (finer(item), item.set_id, item.question_id)
+        return (item.subcategory, item.set_id, item.question_id)
 
     def figure(item: HallusionItem) -> tuple[str, ...]:
-        return (finer(item), item.set_id, item.figure_id)
+        return (item.subcategory, item.set_id, item.figure_id)
 
-    return count
+    return Counted(tuple(group_tally(name, part, right, pair, figure) for name, part in by_category(shown)), marks)
+
+
+def _count_kit_on_its_file(items: Sequence[HallusionItem], texts: Mapping[str, str]) -> Counted:
+    """The same with the l2-categories of VLMEvalKit's own file, ``VD_ocr``, as the logs that people publish show them: 455 pairs
+    and 346 figures."""
+    shown, right, marks = _kit_reads(items, texts)
+    kinds = [
+        (kind, [item for item in shown if item.kind == kind]) for kind in dict.fromkeys(item.kind for item in shown)
+    ]
+    parts = [*by_category(shown), *((kind.replace("/", "_"), part) for kind, part in kinds)]
+    return Counted(tuple(group_tally(name, part, right) for name, part in parts), marks)
+
+
+def _kit_reads(
+    items: Sequence[HallusionItem], texts: Mapping[str, str]
+) -> tuple[list[HallusionItem], dict[str, bool], tuple[Mark, ...]]:
+    """The questions that it asks, which of their answers are right, and the marks."""
+    shown = [item for item in items if item.visual != "0"]
+    said = {item.id: yes_no.vlmevalkit(texts[item.id]) for item in shown}
+    right = {item.id: said[item.id] is item.yes for item in shown}
+    return shown, right, tuple(_mark(item, said[item.id]) for item in shown)
 
 
 def _mark(item: HallusionItem, said: bool | None) -> Mark:
