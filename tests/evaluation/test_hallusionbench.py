@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -97,10 +98,34 @@ def check_case(result: BenchmarkResult, case: dict) -> None:
         return
     assert scores["yes_bias"] == pytest.approx(case["yes_no_bias"]["diff"], abs=1e-12)
     assert scores["fp_ratio"] == pytest.approx(case["yes_no_bias"]["fp"], abs=1e-12)
-    # The last table of what it printed, cell by cell: consistency test and attribution.
-    last = [cell.strip() for cell in case["stdout_tail"].splitlines()[-2].strip("|").split("|")]
-    names = ("figures_right", "figures_inconsistent", "figures_wrong", "language", "vision", "mixed")
-    assert [str(rates.get(name, rates["fAcc"])) for name in names] == last[3:]
+    assert figures_in(case["stdout_tail"]) == printed_figures(result)
+
+
+def figures_in(output: str) -> list[str]:
+    """Every figure that the script printed, as it printed it."""
+    stats, _, tables = output.partition("##### Leaderboard Stats #####")
+    rows = [line for line in tables.splitlines() if line.startswith("| GPT Eval")]
+    return [*re.findall(r"\d+", stats), *(cell.strip() for row in rows for cell in row.strip("|").split("|")[1:])]
+
+
+def printed_figures(result: BenchmarkResult) -> list[str]:
+    """The same from a result: questions and figures of VD and VS, the leaderboard, the diagnosis."""
+    counts = {split.rpartition("/")[2]: counts for split, counts in result.counts().items()}
+    easy, hard, figures = (
+        [counts[category][name] for category in ("VD", "VS")]
+        for name in ("easy_questions", "hard_questions", "figures")
+    )
+    stats = [*easy, *hard, counts["official"]["questions"], *figures, counts["official"]["figures"]]
+    rates = printed(result)
+    scores = {score.metric.removeprefix("hallusionbench/official/"): score.value for score in result.scores}
+    board = ("qAcc", "fAcc", "easy_aAcc", "hard_aAcc", "aAcc")
+    consistency = ("fAcc", "figures_inconsistent", "figures_wrong", "language", "vision", "mixed")
+    return [
+        *(str(int(count)) for count in stats),
+        *(str(rates[name]) for name in board),
+        *(str(scores[name]) for name in ("yes_bias", "fp_ratio")),
+        *(str(rates[name]) for name in consistency),
+    ]
 
 
 def test_vlmevalkits_groups(published: list[HallusionItem], expected: dict) -> None:
@@ -169,7 +194,8 @@ def question(category: str, figure: int, asked: int, visual: str, truth: str, se
     return {
         "category": category, "subcategory": "ocr", "visual_input": visual, "set_id": set_id, "figure_id": str(figure),
         "sample_note": "", "question_id": str(asked), "question": f"Is it so? {figure} {asked}",
-        "gt_answer_details": "It is \"so\".", "gt_answer": truth, "filename": None if visual == "0" else f"./{category}/ocr/{set_id}_{figure}.png",
+        "gt_answer_details": "It is \"so\".", "gt_answer": truth,
+        "filename": None if visual == "0" else f"./{category}/ocr/{set_id}_{figure}.png",
     }  # fmt: skip
 
 
