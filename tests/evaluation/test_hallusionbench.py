@@ -275,7 +275,11 @@ def test_limit_keeps_whole_sets_and_splits_are_chosen(tmp_path: Path) -> None:
     (tmp_path / "hallusionbench" / "hallusion_bench" / "VD" / "ocr" / "0_0.png").unlink()
     items = BENCHMARK.items(Source(tmp_path, splits=("VS",)))
     assert [item.split for item in items] == ["VS"] * 3
-    for variant, names in {"official": ["VS"], "lmms": ["", "image"], "vlmevalkit-tsv": ["VS", "VS_ocr"]}.items():
+    for variant, names in {
+        "official": ["", "VS"],
+        "lmms": ["", "image"],
+        "vlmevalkit-tsv": ["", "VS", "VS_ocr"],
+    }.items():
         tallies = BENCHMARK.variants[variant].count(items, {item.id: "correct" for item in items}).tallies
         assert [tally.split for tally in tallies] == names
     with pytest.raises(DataError, match="no split 'VX'"):

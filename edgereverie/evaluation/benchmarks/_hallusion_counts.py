@@ -80,10 +80,9 @@ class Sheet:
 
 
 def by_category(items: Sequence[HallusionItem]) -> list[tuple[str, list[HallusionItem]]]:
-    """All items under no name where there are both categories, and those of each under its own."""
+    """All items under no name, and those of each category that is there under its own."""
     parts = [(name, [item for item in items if item.split == name]) for name in CATEGORIES]
-    there = [(name, part) for name, part in parts if part]
-    return there if len(there) == 1 else [("", list(items)), *there]
+    return [("", list(items)), *((name, part) for name, part in parts if part)]
 
 
 Key = Callable[[HallusionItem], tuple[str, ...]]

@@ -103,7 +103,7 @@ def _count_lmms(items: Sequence[HallusionItem], texts: Mapping[str, str]) -> Cou
     right = {item.id: said[item.id] == item.yes for item in items}
     tallies = [group_tally("", items, right)]
     shown = [item for item in items if item.visual != "0"]
-    if 0 < len(shown) < len(items):
+    if shown:
         tallies.append(group_tally("image", shown, right))
     return Counted(tuple(tallies), tuple(_mark(item, said[item.id]) for item in items))
 
