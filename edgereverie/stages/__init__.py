@@ -26,7 +26,6 @@ _WHERE = {
     "demo": "demonstration",
     "draw_scenes": "data",
     "evaluate": "evaluation",
-    "exhibits": "evaluation",
     "export": "exporting",
     "export_adapter": "adapters",
     "generate": "generating",

@@ -109,13 +109,19 @@ class Variant:
     """One published way of scoring.
 
     source: repository and file whose rule it is. count: (items, texts by id) -> Counted; the texts are the answers, or the
-    judge's replies by request id where there is a ``judge``.
+    judge's replies by request id where there is a ``judge``. metrics: of every split, but of those in ``splits``, which have their
+    own; all names stand in ``metrics``, for reports.
     """
 
     source: str
     metrics: tuple[Metric, ...]
     count: Callable[[Sequence[Any], Mapping[str, str]], Counted]
     judge: Judge | None = None
+    splits: Mapping[str, tuple[Metric, ...]] = field(default_factory=dict)
+
+    def metrics_of(self, split: str) -> tuple[Metric, ...]:
+        """The metrics of one split, by the name that its tally bears."""
+        return self.splits.get(split, self.metrics)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,8 +193,9 @@ def score_answers(
     for tally in counted.tallies:
         split = "/".join(filter(None, (scorer, tally.split)))
         tallies.append(Tally(split, tally.units, tally.columns, tally.counts, tally.items))
-        found = bootstrap(tally.counts, [metric.formula for metric in way.metrics], seed=seed)
-        for metric, interval in zip(way.metrics, found, strict=True):
+        metrics = way.metrics_of(tally.split)
+        found = bootstrap(tally.counts, [metric.formula for metric in metrics], seed=seed)
+        for metric, interval in zip(metrics, found, strict=True):
             scores.append(Score(f"{split}/{metric.name}", interval.value, interval.low, interval.high, tally.items))
     return BenchmarkResult(benchmark.name, variant, tuple(scores), tuple(tallies), counted.marks)
 
@@ -202,9 +209,10 @@ def compare(
     if list(pairs) != [tally.split for tally in after.tallies]:
         raise DataError(f"{before.scorer} on {list(pairs)} cannot be compared with {after.scorer} on "
                         f"{[tally.split for tally in after.tallies]}.")  # fmt: skip
-    metrics = variant_of(benchmark, after.variant).metrics
+    way = variant_of(benchmark, after.variant)
     for tally in after.tallies:
         other = pairs[tally.split]
+        metrics = way.metrics_of(tally.split.removeprefix(f"{after.scorer}/"))
         if other.units != tally.units or other.items != tally.items:
             raise DataError(f"{tally.split}: the two runs were not asked the same questions.",
                             hint="Run both on the same folder with the same limit.")  # fmt: skip
@@ -217,7 +225,8 @@ def compare(
 
 def per_unit(units: Iterable[str], rows: Iterable[Sequence[float]], columns: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Sum rows of counts by unit: the distinct units in first-seen order, and (units, columns), int64 where all are whole."""
-    units, table = list(units), np.asarray(list(rows)).reshape(-1, columns)
+    units = list(units)
+    table = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows)).reshape(-1, columns)
     place: dict[str, int] = {}
     where = np.array([place.setdefault(unit, len(place)) for unit in units], dtype=np.intp)
     sums = np.zeros((len(place), columns), dtype=np.float64 if table.dtype.kind == "f" else np.int64)
