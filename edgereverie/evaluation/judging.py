@@ -24,9 +24,16 @@ from edgereverie.evaluation.benchmarks.base import (
     score_answers,
     variant_of,
 )
-from edgereverie.evaluation.judgements import Judgement, Judgements, fingerprint, is_one, judge_named_in, read_kept
+from edgereverie.evaluation.judgements import (
+    Judgement,
+    Judgements,
+    fingerprint,
+    is_one,
+    judge_named_in,
+    read_kept,
+    without_thoughts,
+)
 from edgereverie.evaluation.prompts import prompt
-from edgereverie.evaluation.reading import without_thoughts
 from edgereverie.records import Options, Responder, Turn
 
 RETRIES = 3
