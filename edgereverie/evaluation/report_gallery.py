@@ -58,7 +58,8 @@ def _card(
     }
     matched = "".join(f' data-{name}="{told}"' for name, told in data.items())
     matched += (" data-changed" if exhibit.changed else "") + (" data-disputed" if exhibit.disputed else "")
-    where = " · ".join(escape(word) for word in (benchmark_title(exhibit.benchmark), exhibit.part, exhibit.id) if word)
+    part = "" if exhibit.id.startswith(f"{exhibit.part}/") else exhibit.part
+    where = " · ".join(escape(word) for word in (benchmark_title(exhibit.benchmark), part, exhibit.id) if word)
     answers = "".join(_answer(said, labels) for said in exhibit.said)
     return (
         f'<article class="exhibit"{matched}>{_picture(number, exhibit)}<div class="told">'
@@ -73,7 +74,7 @@ def _picture(number: int, exhibit: Exhibit) -> str:
     if exhibit.image is None:
         return '<figure class="none">no picture</figure>'
     alt = escape(f"Picture {number}. In truth: {exhibit.truth}")
-    return f'<figure><img src="{data_uri(exhibit.image)}" alt="{alt}" loading="lazy" decoding="async"></figure>'
+    return f'<figure><img src="{data_uri(exhibit.image)}" alt="{alt}"></figure>'
 
 
 def _columns(answers: int) -> int:
