@@ -94,20 +94,24 @@ def answerers(place: str, asked: Asked) -> Iterator[Answerers]:
             told = _digest([server.identity, asked.append])
             yield Answerers([hand] * asked.jobs, BACKEND, "", told, remarks)
         elif asked.jobs == 1:
-            model = stack.enter_context(open_model(place, backend=asked.backend))
-            one = asking(model, asked.guard)
-            about = {"backend": model.engine.backend, "device": model.engine.device}
-            yield _local([_appending(one, asked.append)], about, artefact(model), model.bundle, asked)
+            yield in_process(stack.enter_context(open_model(place, backend=asked.backend)), asked)
         else:
             workers = []
             for _ in range(asked.jobs):
                 workers.append(Worker(place, asked.backend, asked.guard, of=asked.jobs))
                 stack.callback(workers[-1].close)
-            about = [worker.hello() for worker in workers][0]
+            about, *_ = [worker.hello() for worker in workers]  # all of them: each has loaded then
             bundle = Bundle.load(Path(place)) if (Path(place) / MANIFEST).is_file() else None
             mark = bundle.fingerprint() if bundle else _of_files(_folder(place).path)
             hands = [_appending(worker, asked.append) for worker in workers]
             yield _local(hands, about, mark, bundle, asked)
+
+
+def in_process(model: Model, asked: Asked) -> Answerers:
+    """A model that is open."""
+    hand = _appending(asking(model, asked.guard), asked.append)
+    about = {"backend": model.engine.backend, "device": model.engine.device}
+    return _local([hand], about, artefact(model), model.bundle, asked)
 
 
 def asking(model: Model, guard: str) -> Answerer:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JudgeAt:
-    """A judge by name. place: a server's address, a bundle, a model folder, or ``starter``; empty where ``said``, a file with what
-    a judge said before, stands for it. model, key: as for a server that is measured. at_once: requests to a server that are
-    under way together.
+    """A judge by name. place: a server's address, a bundle, a model folder, or ``starter``; empty where ``said``, a file with
+    what a judge said before, stands for it. model, key: as for a server that is measured. at_once: requests to a server that
+    are under way together.
     """
 
     place: str = ""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,13 @@ class Worker:
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            try:
+            with suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
 
     def _say(self, value: Mapping[str, Any]) -> None:
-        try:
+        with suppress(BrokenPipeError):  # it ended, as reading its reply will tell
             self._process.stdin.write(json.dumps(value).encode() + b"\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it ended, as reading its reply will tell
 
     def _hear(self) -> dict[str, Any]:
         line = self._process.stdout.readline()
