@@ -23,6 +23,11 @@ class Part:
     questions: int
     asked: Mapping[str, int]
 
+    def told(self) -> str:
+        """In words."""
+        asked = ", ".join(f"{label} {count:,}" for label, count in self.asked.items())
+        return f"{self.benchmark}: the {self.questions:,} questions that all were asked ({asked})."
+
 
 def common_part(kept: Sequence[KeptRun]) -> tuple[list[KeptRun], list[Part]]:
     """The runs cut down to the units about which all were asked the same, scored anew, and what that leaves.

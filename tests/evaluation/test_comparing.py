@@ -40,8 +40,8 @@ def rings_only(question: str) -> str:
 
 
 def test_differences_by_hand(folder: Path) -> None:
-    # Truth: a holds ring and star, b a cross, c nothing. Always yes: 3 of 9 right. Yes to rings only: right are the ring of a,
-    # ring denied nowhere: a: ring right, star wrong, cross right; b: ring wrong, star right, cross wrong; c: ring wrong, rest right.
+    # Truth: a holds ring and star, b a cross, c nothing. Always yes has 3 of 9 right. Yes to rings only has right the ring and
+    # the cross of a, the star of b, star and cross of c.
     found = comparisons([asked(folder, "yes", always("Yes")), asked(folder, "rings", rings_only)])
     assert len(found) == 1 and (found[0].before, found[0].after) == ("yes", "rings")
     change = next(c for c in found[0].changes if c.metric == "pope/official/random/accuracy")
