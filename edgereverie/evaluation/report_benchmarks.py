@@ -184,7 +184,7 @@ def _figures(report: Report, scorer: str, names: Sequence[str]) -> str:
     if report.comparisons:
         caption += (
             f" Changes from {first} on the same images; p by swapping the two runs image by image, adjusted (Holm) for all "
-            "changes of this report that have a good direction."
+            "figures of this table that have a good direction."
         )
     return table(caption, head, rows, kind="scores")
 
