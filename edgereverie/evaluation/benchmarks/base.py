@@ -225,7 +225,8 @@ def compare(
 
 def per_unit(units: Iterable[str], rows: Iterable[Sequence[float]], columns: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Sum rows of counts by unit: the distinct units in first-seen order, and (units, columns), int64 where all are whole."""
-    units, table = list(units), np.asarray(list(rows)).reshape(-1, columns)
+    units = list(units)
+    table = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows)).reshape(-1, columns)
     place: dict[str, int] = {}
     where = np.array([place.setdefault(unit, len(place)) for unit in units], dtype=np.intp)
     sums = np.zeros((len(place), columns), dtype=np.float64 if table.dtype.kind == "f" else np.int64)
