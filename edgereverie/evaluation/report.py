@@ -146,7 +146,7 @@ def report_of(
     """
     return Report(
         title=title,
-        runs=tuple(_column(one) for one in kept),
+        runs=tuple(column(one) for one in kept),
         differences=tuple(_difference(kept[0], one) for one in kept[1:]),
         exhibits=exhibits(kept),
         loss=loss or {},
@@ -156,7 +156,8 @@ def report_of(
     )
 
 
-def _column(kept: KeptRun) -> ReportRun:
+def column(kept: KeptRun) -> ReportRun:
+    """One run's scores, what confidences are worth, and where all of it came from."""
     results = [(run, result) for run in kept.runs for result in run.results]
     return ReportRun(
         label=kept.label,

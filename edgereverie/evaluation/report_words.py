@@ -98,7 +98,7 @@ def lowered(title: str) -> str:
 
 
 def figure(value: float, metric: Metric, *, signed: bool = False) -> str:
-    """A value as people read it; shares in percent, differences of shares in percentage points.
+    """A value as people read it; shares in percent, differences of shares in percentage points, other figures to three digits.
 
     >>> accuracy = metric_of("pope/official/random/accuracy")
     >>> figure(0.8342, accuracy), figure(0.05, accuracy, signed=True), figure(float("nan"), accuracy)
@@ -106,7 +106,9 @@ def figure(value: float, metric: Metric, *, signed: bool = False) -> str:
     """
     if math.isnan(value):
         return NOT_AVAILABLE
-    number = f"{100 * value if metric.share else value:{'+' if signed else ''}.1f}".replace("-", MINUS)
+    shown = 100 * value if metric.share else value
+    digits = 1 if metric.share or abs(value) >= 10 else 2
+    number = f"{shown:{'+' if signed else ''}.{digits}f}".replace("-", MINUS)
     return number + ((" pp" if signed else " %") if metric.share else "")
 
 
