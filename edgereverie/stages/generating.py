@@ -151,11 +151,12 @@ def _teachers(named: Sequence[TeacherAt], budget: Budget, open_models: ExitStack
     known: dict[TeacherAt, Teacher] = {}
     for one in named:
         if one not in known:
-            known[one] = _endpoint(one, budget) if "://" in one.place else _model(one, budget, open_models)
+            known[one] = endpoint(one, budget) if "://" in one.place else _model(one, budget, open_models)
     return [known[one] for one in named]
 
 
-def _endpoint(named: TeacherAt, budget: Budget) -> Teacher:
+def endpoint(named: TeacherAt, budget: Budget) -> Teacher:
+    """A server by its URL. Raises TeacherError when its key is not set, or it serves several models and none is named."""
     from edgereverie.synthesis.teachers.openai import OpenAi, only_model
 
     key = None

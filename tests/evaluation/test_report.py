@@ -199,9 +199,14 @@ def test_json_is_strict_and_complete(report: Report, tmp_path: Path) -> None:
     assert data["loss"][HOSTILE][2] == [3, None]
 
 
-def test_a_missing_picture_leaves_no_half_written_report(report: Report, folder: Path, tmp_path: Path) -> None:
+def test_a_missing_picture_is_named_in_its_place(report: Report, folder: Path) -> None:
     (folder / "images" / "a.png").unlink()
-    with pytest.raises(DataError, match="no such image"):
+    assert "a.png is not here" in render(report)
+
+
+def test_a_broken_picture_leaves_no_half_written_report(report: Report, folder: Path, tmp_path: Path) -> None:
+    (folder / "images" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="not an image"):
         write_report(tmp_path / "out", report)
     assert list((tmp_path / "out").iterdir()) == []
 
