@@ -37,6 +37,7 @@ from edgereverie.evaluation.prompts import prompt
 from edgereverie.records import Options, Responder, Turn
 
 RETRIES = 3
+UNNAMED = "an unnamed judge"
 _SHOWN = 300  # characters of a reply that is quoted to its judge
 Progress = Callable[[int, int], None]
 """Called with (requests done, requests in all), first before anything is asked."""
@@ -133,7 +134,7 @@ def prepared(benchmark: Benchmark, variant: str, items: Sequence[Item], path: Pa
     else:
         name, replies = judge_named_in(path) if path.is_file() else "", way.file(path, items)
     unread = tuple(id for id, reply in replies.items() if not way.valid(reply))
-    return Judged(judge or name or f"told by {path.name}", replies, unread, len(replies))
+    return Judged(judge or name or UNNAMED, replies, unread, len(replies))
 
 
 def score_prepared(

@@ -22,7 +22,7 @@ from edgereverie.evaluation.benchmarks.mmhal import BENCHMARK as MMHAL
 from edgereverie.evaluation.benchmarks.mmhal import TYPES, MmhalItem
 from edgereverie.evaluation.benchmarks.pope import BENCHMARK as POPE
 from edgereverie.evaluation.judgements import judge_named_in, without_thoughts
-from edgereverie.evaluation.judging import Declined, Judged, judge_answers, judge_run, prepared, score_prepared
+from edgereverie.evaluation.judging import UNNAMED, Declined, Judged, judge_answers, judge_run, prepared, score_prepared
 from edgereverie.evaluation.prompts import prompt
 from edgereverie.records import Options, Turn
 from edgereverie.text.prompt import Prompt
@@ -343,17 +343,17 @@ WHOLE = [{"model": "gpt-4-0314", "choices": [{"message": {"content": text}}]} fo
 @pytest.mark.parametrize(
     ("content", "judge_name"),
     [
-        (RATED, "told by judged.json"),
+        (RATED, UNNAMED),
         (WHOLE, "gpt-4-0314"),
         ([json.dumps(row) for row in WHOLE], "gpt-4-0314"),
-        ([{"content": text} for text in RATED], "told by judged.json"),
+        ([{"content": text} for text in RATED], UNNAMED),
         (
             [{"image_id": f"p{n}", "content": text} for n, text in reversed(list(enumerate(RATED)))],
-            "told by judged.json",
+            UNNAMED,
         ),
         ("".join(json.dumps({"id": f"p{n}", "reply": t, "model": "m"}) + "\n" for n, t in enumerate(RATED)), "m"),
-        ({f"p{n}": text for n, text in enumerate(RATED)}, "told by judged.json"),
-        ({f"p{n}": {"content": text} for n, text in enumerate(RATED)}, "told by judged.json"),
+        ({f"p{n}": text for n, text in enumerate(RATED)}, UNNAMED),
+        ({f"p{n}": {"content": text} for n, text in enumerate(RATED)}, UNNAMED),
     ],
 )
 def test_published_forms_are_read_without_asking(tmp_path: Path, content: object, judge_name: str) -> None:

@@ -179,7 +179,10 @@ def _file(path: Path, items: Sequence[MmvetItem]) -> dict[str, str]:
     """The official grade file: {"v1_0": {"model": [...], "content": ["0.5", ...], "score": [0.5, ...]}}, one of each per run."""
     faults, found, known = Faults(), {}, {item.id: item for item in items}
     for where, row in entries(path):
-        id = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(row, dict):
+            faults.add("entries that are no objects", where)
+            continue
+        id = row.get("id")
         if not isinstance(id, str) or id not in known:
             faults.add("grades that belong to no question", f"{id} ({where})")
             continue
