@@ -16,7 +16,7 @@ OPTIONS = {"A": "a seed", "B": "a leaf", "C": "Bark", "D": "all of the above thi
 LONG = "It is a leaf" + ", " + "as everybody who has ever seen a tree will gladly tell you" * 3
 
 
-# Derived by hand from the two sources: matching_util.py of VLMEvalKit, mmbench_evals.py of lmms-eval. "" is "ask a judge".
+# Derived by hand from the two sources: matching_util.py of VLMEvalKit, mmbench_evals.py of lmms-eval. "" is None, "ask a judge".
 @pytest.mark.parametrize(
     ("answer", "kit", "lmms"),
     [
@@ -44,13 +44,13 @@ LONG = "It is a leaf" + ", " + "as everybody who has ever seen a tree will gladl
     ],
 )  # fmt: skip
 def test_what_the_rules_read(answer: str, kit: str, lmms: str) -> None:
-    assert (can_infer.vlmevalkit(answer, OPTIONS), can_infer.lmms(answer, OPTIONS)) == (kit, lmms)
+    assert (can_infer.vlmevalkit(answer, OPTIONS), can_infer.lmms(answer, OPTIONS)) == (kit or None, lmms or None)
 
 
 def test_options_behind_d_are_vlmevalkits_alone() -> None:
     options = {**OPTIONS, "E": "a root", "F": "a twig"}
-    assert can_infer.vlmevalkit("a twig", options) == "F" and can_infer.lmms("a twig", options) == ""
-    assert can_infer.vlmevalkit("F", options) == "F" and can_infer.lmms("F", options) == ""
+    assert can_infer.vlmevalkit("a twig", options) == "F" and can_infer.lmms("a twig", options) is None
+    assert can_infer.vlmevalkit("F", options) == "F" and can_infer.lmms("F", options) is None
 
 
 def test_every_case_that_vlmevalkit_decided(golden: Path) -> None:
@@ -58,12 +58,14 @@ def test_every_case_that_vlmevalkit_decided(golden: Path) -> None:
         cases = [json.loads(line) for line in lines]
     assert len(cases) >= 500
     wrong = [
-        case for case in cases if can_infer.vlmevalkit(case["prediction"], case["choices"]) != (case["can_infer"] or "")
+        case
+        for case in cases
+        if can_infer.vlmevalkit(case["prediction"], case["choices"]) != (case["can_infer"] or None)
     ]
     assert wrong == []
 
 
 @given(st.text(max_size=60), st.dictionaries(st.sampled_from("ABCDEF"), st.text(max_size=12), min_size=2))
 def test_what_is_read_is_an_option_or_a_refusal(answer: str, options: dict[str, str]) -> None:
-    assert can_infer.vlmevalkit(answer, options) in {*options, can_infer.REFUSED, ""}
-    assert can_infer.lmms(answer, options) in {*"ABCDE", ""}
+    assert can_infer.vlmevalkit(answer, options) in {*options, can_infer.REFUSED, None}
+    assert can_infer.lmms(answer, options) in {*"ABCDE", None}

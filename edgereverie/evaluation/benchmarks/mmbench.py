@@ -31,7 +31,7 @@ METRICS = (
     Metric("first_pass", "Accuracy in the first order", lambda counts: ratio(counts[..., 2], counts[..., 0])),
     Metric("each_order", "Accuracy over all orders", lambda counts: ratio(counts[..., 4], counts[..., 3])),
 )
-Rule = Callable[[str, Mapping[str, str]], str]
+Rule = Callable[[str, Mapping[str, str]], str | None]
 
 
 class Mmbench(Benchmark):
@@ -70,7 +70,7 @@ def _id_of(row: Mapping[str, Any]) -> str | None:
     return str(id) if isinstance(id, (int, str)) and not isinstance(id, bool) else None
 
 
-def _lmms(answer: str, options: Mapping[str, str]) -> str:
+def _lmms(answer: str, options: Mapping[str, str]) -> str | None:
     """Where a question has no C or D, lmms-eval's data hold the text "nan", and an answer such as "banana" names them."""
     return can_infer.lmms(answer, {letter: options.get(letter, "nan") for letter in "ABCD"})
 
@@ -100,7 +100,7 @@ def _parts(items: Sequence[MmbenchItem]) -> Iterator[tuple[str, list[MmbenchItem
                 yield "/".join(filter(None, (split, column, kind))), of_kind
 
 
-def _tally(name: str, items: Sequence[MmbenchItem], read: Mapping[str, str], missed: set[str]) -> Tally:
+def _tally(name: str, items: Sequence[MmbenchItem], read: Mapping[str, str | None], missed: set[str]) -> Tally:
     rows = []
     for item in items:
         right = read[item.id] == item.answer
@@ -109,12 +109,12 @@ def _tally(name: str, items: Sequence[MmbenchItem], read: Mapping[str, str], mis
     return Tally(name, units, COLUMNS, counts, len(items))
 
 
-def _mark(item: MmbenchItem, read: str, missed: bool) -> Mark:
+def _mark(item: MmbenchItem, read: str | None, missed: bool) -> Mark:
     right = read == item.answer
     if right:
         note = "right in this order, not in all" if missed else ""
     else:
-        note = {"": "names no option", can_infer.REFUSED: "refused"}.get(read, f"wrong option: {read}")
+        note = {None: "names no option", can_infer.REFUSED: "refused"}.get(read, f"wrong option: {read}")
     return Mark(item.id, read or "unread", float(right), float(not right), note)
 
 
