@@ -21,7 +21,7 @@ from edgereverie.evaluation.rows import rows_of, value_of
 from edgereverie.evaluation.source import Source
 
 OFFSET = 1_000_000  # the index of a question's next order of options is so much higher
-TABLES = (".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
+TABLES = (".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 _LONGEST = 1 << 26  # characters of one cell; a picture in base64 is the longest
 _REFERENCE = 64  # a shorter ``image`` is the index of the row that has the picture
 _INSTRUCTION = "Answer with the option's letter from the given choices directly."  # as LLaVA was trained to be asked
