@@ -16,7 +16,7 @@ from PIL import Image
 
 from edgereverie.errors import DataError
 from edgereverie.evaluation.benchmarks._hallusion_counts import blame
-from edgereverie.evaluation.benchmarks._hallusion_items import HallusionItem
+from edgereverie.evaluation.benchmarks._hallusion_items import HallusionItem, id_of
 from edgereverie.evaluation.benchmarks._hallusion_judge import JUDGE, says_same, valid, verdict_of
 from edgereverie.evaluation.benchmarks.base import BenchmarkResult, compare, score_answers
 from edgereverie.evaluation.benchmarks.hallusionbench import BENCHMARK
@@ -261,6 +261,20 @@ def test_questions_without_a_figure_are_asked_without_one(tmp_path: Path) -> Non
     right = score_answers(BENCHMARK, "lmms", run.items, {item.id: "yes" if item.yes else "no" for item in run.items})
     change = {score.metric: score.value for score in compare(BENCHMARK, run.results[0], right)}
     assert change["hallusionbench/lmms/aAcc"] == pytest.approx(4 / 7)
+
+
+def test_answers_to_questions_with_a_figure_alone(tmp_path: Path) -> None:
+    write(tmp_path)
+    items = BENCHMARK.items(Source(tmp_path, splits=("image",)))
+    assert [item.id for item in items] == [row_id for row_id in map(id_of, ROWS) if row_id != "VS_ocr_0_0_0"]
+    assert [item.id for item in BENCHMARK.items(Source(tmp_path, splits=("image", "VS")))] == [
+        "VS_ocr_0_1_0",
+        "VS_ocr_0_2_0",
+    ]
+    counts = score_answers(BENCHMARK, "lmms", items, {item.id: "yes" for item in items}).counts()
+    assert counts["hallusionbench/lmms"] == counts["hallusionbench/lmms/image"]
+    with pytest.raises(DataError, match="2 questions are judged by their pair's first one"):
+        score_answers(BENCHMARK, "official", items, {item.id: "correct" for item in items})
 
 
 def test_the_truth_is_told_once(tmp_path: Path) -> None:

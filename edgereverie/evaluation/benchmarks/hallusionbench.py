@@ -64,7 +64,7 @@ class HallusionBench(Benchmark):
         }
 
     def items(self, source: Source, limit: int | None = None) -> list[HallusionItem]:
-        """Ids as ``VD_illusion_0_1_2``, splits VD and VS. limit: the first so many sets."""
+        """Ids as ``VD_illusion_0_1_2``, splits VD and VS, or ``image`` for those with a figure. limit: the first so many sets."""
         return items_of(source, limit)
 
     def answers(self, path: Path, items: Sequence[HallusionItem]) -> dict[str, str]:
@@ -98,7 +98,7 @@ def _judged_mark(item: HallusionItem, verdict: str, blamed: tuple[bool, bool]) -
 
 
 def _count_lmms(items: Sequence[HallusionItem], texts: Mapping[str, str]) -> Counted:
-    """Every answer that holds "yes" is a yes, every other a no. ``image``: what its task asks, the questions with a figure."""
+    """Every answer that holds "yes" is a yes, every other a no. ``image``: the questions with a figure, which its task asks."""
     said = {item.id: "yes" in texts[item.id].lower() for item in items}
     right = {item.id: said[item.id] == item.yes for item in items}
     tallies = [group_tally("", items, right)]
