@@ -243,14 +243,15 @@ def test_counts_by_hand(small: list[HallusionItem]) -> None:
     assert marks["VD_ocr_0_1_0"] == ("yes", 0.0, "said yes, which is not so")
 
 
-# lmms-eval takes the letters "yes" anywhere for a yes and all else for a no; VLMEvalKit wants one of the words, without the other.
+# lmms-eval takes the letters "yes" anywhere for a yes, all else for a no; VLMEvalKit wants one of the words without the other.
 @pytest.mark.parametrize(
     ("text", "lmms", "kit"),
     [
         ("Yes", "yes", "yes"), ("YES!", "yes", "yes"), ("No.", "no", "no"), ("", "no", "unread"), (" \n", "no", "unread"),
         ("Their eyes are the same.", "yes", "unread"), ("Yes and no", "yes", "unread"), ("yes\nno", "yes", "unread"),
         ("yes/no", "yes", "unread"), ("Nope", "no", "unread"), ("not so", "no", "unread"), ("Yes, as I know", "yes", "yes"),
-        ("\u0414\u0430", "no", "unread"), ("**Yes**", "yes", "unread"), ("no\u3002", "no", "unread"), ("\uff59es yes", "yes", "yes"),
+        ("\u0414\u0430", "no", "unread"), ("**Yes**", "yes", "unread"), ("no\u3002", "no", "unread"),
+        ("\uff59es yes", "yes", "yes"),
     ],
 )  # fmt: skip
 def test_what_is_read_out_of_an_answer(small: list[HallusionItem], text: str, lmms: str, kit: str) -> None:
