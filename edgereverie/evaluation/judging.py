@@ -80,7 +80,7 @@ def judge_run(
     """
     way = _judged(benchmark, variant)
     check_ids(items, texts)
-    requests = [request for item in items for request in way.requests(item, texts[item.id])]
+    requests = way.asked(items, texts)
     scorer = f"{benchmark.name}/{variant}"
     mark = fingerprint(scorer, way, requests, identity or judge.name, retries)
     kept = Judgements(journal, mark, judge.name, [request.id for request in requests])
@@ -129,7 +129,7 @@ def prepared(benchmark: Benchmark, variant: str, items: Sequence[Item], path: Pa
     """
     way = _judged(benchmark, variant)
     if is_one(path):
-        expected = [request.id for item in items for request in way.requests(item, "")]
+        expected = [request.id for request in way.asked(items, {item.id: "" for item in items})]
         name, replies = read_kept(path, expected)
         replies = {id: without_thoughts(reply) for id, reply in replies.items()}
     else:
