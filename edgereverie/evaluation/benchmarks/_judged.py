@@ -12,6 +12,7 @@ from edgereverie.evaluation.benchmarks.base import Item
 from edgereverie.evaluation.source import Source
 from edgereverie.evaluation.statistics import Formula, Metric, ratio
 
+OWN_WORDS = "; judges are asked in words of edgereverie"
 _SHOWN = 300  # characters of a reply that a mark quotes
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from edgereverie.errors import DataError
 from edgereverie.evaluation.answer_files import Faults, by_id
-from edgereverie.evaluation.benchmarks._judged import first_units, quoted, unread
+from edgereverie.evaluation.benchmarks._judged import OWN_WORDS, first_units, quoted, unread
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
     Counted,
@@ -112,7 +112,7 @@ def _variant(runs: int) -> Variant:
     form = "nothing but one number from 0.0 to 1.0"
     judge = Judge(_asking(runs), lambda reply: grade(reply) is not None, _file, form=form)
     metrics = (SCORE, DEVIATION, UNREAD)
-    return Variant("yuweihao/MM-Vet mm-vet_evaluator.py", metrics, _count, judge)
+    return Variant(f"yuweihao/MM-Vet mm-vet_evaluator.py{OWN_WORDS}", metrics, _count, judge)
 
 
 def grade(reply: str) -> float | None:
