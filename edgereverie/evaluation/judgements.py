@@ -141,7 +141,7 @@ def read_kept(path: Path, requests: Sequence[JudgeRequest], *, same: bool) -> tu
 
 
 def judge_named_in(path: Path) -> str:
-    """The names that a file in a published form, or those of a folder, give their judge under ``model``; empty where none does."""
+    """What a file in a published form, or those of a folder, call their judge under ``model``; empty where they do not."""
     files = sorted(path.glob("*.json*")) if path.is_dir() else [path]
     return ", ".join(dict.fromkeys(name for file in files for name in _models(_values(file))))
 

@@ -90,7 +90,7 @@ def judge_run(
     if progress:
         progress(resumed, len(requests))
     hand = partial(_ask, judge, way, retries)
-    for judgement in each(missing, [hand] * at_once):
+    for judgement in each(missing, [hand] * max(1, at_once)):
         kept.add(judgement)
         if progress:
             progress(len(kept.found), len(requests))

@@ -80,7 +80,7 @@ class Gavie(Benchmark):
 
     def __init__(self) -> None:
         form = "two lines and nothing else, 'Relevancy: N - reason' and 'Accuracy: N - reason', with N from 0 to 10"
-        judge = Judge(_requests, lambda reply: scores(reply) is not None, replies_by_place, form=form)
+        judge = Judge(_requests, lambda reply: scores(reply) is not None, _file, form=form)
         self.variants = {
             "official": Variant(f"FuxiaoLiu/LRV-Instruction Evaluation/evaluate.py{OWN_WORDS}", METRICS, _count, judge)
         }
@@ -131,7 +131,7 @@ def scores(reply: str) -> Scores | None:
     return Scores(*(float(values[0]) for values in found))
 
 
-def replies_by_place(path: Path, items: Sequence[GavieItem]) -> dict[str, str]:
+def _file(path: Path, items: Sequence[GavieItem]) -> dict[str, str]:
     """A prepared file: replies by ``id``, or in the questions' order."""
     return replies(path, items, _ID)
 
