@@ -89,7 +89,8 @@ def _cards(report: Report) -> str:
     known = [headline(names) for names in scorers]
     few = len(known) <= 3
     wanted = [name for names in known for name in (names if few else names[:1])][:_CARDS]
-    return f"<div class='cards'>{''.join(_card(report, name) for name in wanted)}</div>" if wanted else ""
+    cards = "".join(_card(report, name) for name in wanted)
+    return f"<h2 class='glance'>At a glance</h2><div class='cards'>{cards}</div>" if wanted else ""
 
 
 def _card(report: Report, name: str) -> str:
