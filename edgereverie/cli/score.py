@@ -70,13 +70,13 @@ def _listed(names: str) -> list[str]:
 
 def _show(found: Scored, most: int) -> None:
     from edgereverie.evaluation.report import report_of, terminal_table
-    from edgereverie.evaluation.scoring_terminal import differing, side_by_side
+    from edgereverie.evaluation.scoring_terminal import SideBySide, differing
 
     run, terminal = found.run, console()
     if len(run.results) == 1:
         terminal.print(terminal_table(report_of([found.kept], title=found.kept.label)))
     else:
-        terminal.print(side_by_side(run))
+        terminal.print(SideBySide(run))
         for part in differing(run, found.differing, most):
             terminal.print(part)
     if found.report:

@@ -24,12 +24,20 @@ from edgereverie.evaluation.benchmarks.base import (
     score_answers,
     variant_of,
 )
-from edgereverie.evaluation.judgements import Judgement, Judgements, fingerprint, is_one, judge_named_in, read_kept
+from edgereverie.evaluation.judgements import (
+    Judgement,
+    Judgements,
+    fingerprint,
+    is_one,
+    judge_named_in,
+    read_kept,
+    without_thoughts,
+)
 from edgereverie.evaluation.prompts import prompt
-from edgereverie.evaluation.reading import without_thoughts
 from edgereverie.records import Options, Responder, Turn
 
 RETRIES = 3
+UNNAMED = "an unnamed judge"
 _SHOWN = 300  # characters of a reply that is quoted to its judge
 Progress = Callable[[int, int], None]
 """Called with (requests done, requests in all), first before anything is asked."""
@@ -72,7 +80,7 @@ def judge_run(
     """
     way = _judged(benchmark, variant)
     check_ids(items, texts)
-    requests = [request for item in items for request in way.requests(item, texts[item.id])]
+    requests = way.asked(items, texts)
     scorer = f"{benchmark.name}/{variant}"
     mark = fingerprint(scorer, way, requests, identity or judge.name, retries)
     kept = Judgements(journal, mark, judge.name, [request.id for request in requests])
@@ -120,13 +128,13 @@ def prepared(benchmark: Benchmark, variant: str, items: Sequence[Item], path: Pa
     """
     way = _judged(benchmark, variant)
     if is_one(path):
-        expected = [request.id for item in items for request in way.requests(item, "")]
+        expected = [request.id for request in way.asked(items, {item.id: "" for item in items})]
         name, replies = read_kept(path, expected)
         replies = {id: without_thoughts(reply) for id, reply in replies.items()}
     else:
         name, replies = judge_named_in(path), way.file(path, items)
     unread = tuple(id for id, reply in replies.items() if not way.valid(reply))
-    return Judged(judge or name or f"told by {path.name}", replies, unread, len(replies))
+    return Judged(judge or name or UNNAMED, replies, unread, len(replies))
 
 
 def score_prepared(
