@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgereverie.errors import BackendError, DataError
 from edgereverie.evaluation.at_once import each
@@ -27,13 +26,10 @@ from edgereverie.evaluation.journal import Journal
 from edgereverie.evaluation.source import Source
 from edgereverie.records import Answer, Prediction
 
-if TYPE_CHECKING:
-    from edgereverie.evaluation.judging import Judged
-
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all), first before anything is asked."""
-Judging = Callable[[Benchmark, str, Sequence[Item], Mapping[str, str]], "Judged"]
-"""(benchmark, way of scoring, items, answers by id) -> what a judge said of them."""
+Judging = Callable[[Benchmark, str, Sequence[Item], Mapping[str, str]], BenchmarkResult]
+"""(benchmark, way of scoring, items, answers by id) -> their scores from a judge's word on them, with its name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,8 +124,6 @@ def ask(
 
 def scored(run: Run, asked: Questions, judging: Judging | None = None) -> Run:
     """The run with its results. Raises DataError where a way of scoring needs a judge and there is none."""
-    from edgereverie.evaluation.judging import score_judged
-
     texts, results = texts_by_id(run.predictions), list[BenchmarkResult]()
     for way in asked.ways:
         if way not in asked.judged():
@@ -137,8 +131,7 @@ def scored(run: Run, asked: Questions, judging: Judging | None = None) -> Run:
         elif judging is None:
             raise DataError(f"{run.benchmark}/{way} needs a judge.", hint="Name a judge, or what one said before.")
         else:
-            judged = judging(asked.benchmark, way, run.items, texts)
-            results.append(score_judged(asked.benchmark, way, run.items, judged))
+            results.append(judging(asked.benchmark, way, run.items, texts))
     judges = dict.fromkeys(result.judge for result in results if result.judge)
     return replace(run, results=tuple(results), judge=", ".join(judges))
 

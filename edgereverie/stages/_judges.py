@@ -16,8 +16,7 @@ from edgereverie.stages._served import ServedJudge, is_server, server_at
 from edgereverie.stages.backbones import open_model
 
 if TYPE_CHECKING:
-    from edgereverie.evaluation.benchmarks.base import Benchmark, Item
-    from edgereverie.evaluation.judging import Judged
+    from edgereverie.evaluation.benchmarks.base import Benchmark, BenchmarkResult, Item
     from edgereverie.evaluation.run import Judging, Questions
     from edgereverie.runtime.model import Model
 
@@ -58,26 +57,26 @@ def require_judge(judge: JudgeAt | None, asked: Sequence[Questions], models: int
             f"{', '.join(needed)}.",
             hint="Evaluate them one by one.",
         )
-    elif not judge.said.is_file():
+    elif not judge.said.exists():
         raise DataError(f"{judge.said}: no such file.", hint="Name the file with the judge's replies.")
 
 
 @contextmanager
 def judging(judge: JudgeAt, journals: Path, label: str) -> Iterator[Judging]:
     """Ask the judge, each of its replies kept in ``journals``, or read what it said."""
-    from edgereverie.evaluation.judging import judge_run, prepared
+    from edgereverie.evaluation.judging import judge_answers, score_prepared
 
     if judge.said is not None:
         said = judge.said
-        yield lambda benchmark, way, items, texts: prepared(benchmark, way, items, said)
+        yield lambda benchmark, way, items, texts: score_prepared(benchmark, way, items, said, texts)
         return
     with _responder(judge) as responder:
 
-        def ask(benchmark: Benchmark, way: str, items: Sequence[Item], texts: Mapping[str, str]) -> Judged:
+        def ask(benchmark: Benchmark, way: str, items: Sequence[Item], texts: Mapping[str, str]) -> BenchmarkResult:
             path = journals / f"{label}-{benchmark.name}-{way}.jsonl".replace("/", "_").replace(" ", "_")
             with bar(f"{responder.name} judges {label}: {benchmark.name}/{way}") as progress:
-                return judge_run(
-                    benchmark, way, items, texts, responder, identity=responder.identity, journal=path,
+                return judge_answers(
+                    benchmark, way, items, texts, responder, path, identity=responder.identity,
                     at_once=judge.at_once if is_server(judge.place) else 1, progress=progress,
                 )  # fmt: skip
 
