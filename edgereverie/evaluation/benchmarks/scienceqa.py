@@ -2,7 +2,7 @@
 
     scienceqa/problems.json  pid_splits.json  images/        as published, or the questions as LLaVA asks them
 
-Answers are wrong where a scorer reads no letter, or one beyond the choices. A question counts for IMG when it has a picture, where
+Answers are wrong where a scorer reads no letter, or one beyond the choices. A question counts for IMG when it has a picture;
 LLaVA's scorer looks for ``<image>`` in the prompts that stand in the file of answers. VLMEvalKit asks only the questions with a
 picture, and is followed without its judge; what its table makes of choices that are numbers is not followed.
 """
