@@ -59,7 +59,7 @@ def _of_problems(source: Source, path: Path) -> list[ScienceQaItem]:
     for id in splits["test"]:
         where = f"{path}, problem {id}"
         with broken.row():
-            row = problems.get(id)
+            row = problems.get(str(id))
             if not isinstance(row, dict):
                 raise DataError(f"{where}: it is not there.")
             items.append(_of_problem(source, str(id), row, where))
