@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,14 +90,14 @@ def mistake(mark: Mark) -> str:
 
 
 def exhibits(kept: Sequence[KeptRun], most: int = MOST) -> tuple[Exhibit, ...]:
-    """The worst mistakes of every benchmark, as many of each; a picture stands for a benchmark once.
+    """The worst mistakes of every benchmark, as many of each and in turn; a picture stands for a benchmark once.
 
-    First what one run has wrong and another right, then by the number of faults; kinds of mistake take turns, so that a
-    frequent one does not crowd out the others.
+    First what one run has wrong and another right, then by the number of faults. Kinds of mistake take turns in what is
+    chosen, so that a frequent one does not crowd out the others.
     """
     names = list(dict.fromkeys(run.benchmark for one in kept for run in one.runs))
     share = max(1, most // max(1, len(names)))
-    return tuple(exhibit for name in names for exhibit in _worst(_candidates(name, kept), share))
+    return tuple(_in_turn([_worst(_candidates(name, kept), share) for name in names]))
 
 
 def _candidates(benchmark: str, kept: Sequence[KeptRun]) -> list[Exhibit]:
@@ -127,14 +128,24 @@ def _told(label: str, run: Run) -> dict[str, Said]:
     }
 
 
-def _worst(found: Iterable[Exhibit], most: int) -> list[Exhibit]:
-    ranked = sorted(found, key=lambda one: (not one.disputed, -max(said.faults for said in one.said), not one.changed))
+def _worst(found: Sequence[Exhibit], most: int) -> list[Exhibit]:
+    """The worst first; of those that are as bad, no question a second time before every other stood once."""
+    asked: Counter[tuple[object, ...]] = Counter()
+    places = []
+    for one in found:
+        bad = (not one.disputed, -max(said.faults for said in one.said), not one.changed)
+        places.append((*bad, asked[*bad, one.question]))
+        asked[*bad, one.question] += 1
+    ranked = [found[i] for i in sorted(range(len(found)), key=places.__getitem__)]
     by_mistake: dict[str, list[Exhibit]] = {}
     for one in ranked:
         by_mistake.setdefault(one.mistakes[0], []).append(one)
     chosen: dict[Path | str, Exhibit] = {}
-    for one in chain.from_iterable(zip_longest(*by_mistake.values())):
-        if one is not None:
-            chosen.setdefault(one.image or one.id, one)
+    for one in _in_turn(by_mistake.values()):
+        chosen.setdefault(one.image or one.id, one)
     rank = {one.id: place for place, one in enumerate(ranked)}
     return sorted(list(chosen.values())[:most], key=lambda one: rank[one.id])
+
+
+def _in_turn(lists: Iterable[Sequence[Exhibit]]) -> Iterator[Exhibit]:
+    return (one for row in zip_longest(*lists) for one in row if one is not None)

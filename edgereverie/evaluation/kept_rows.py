@@ -92,18 +92,26 @@ def _lean(answer: Answer) -> dict[str, Any]:
 
 
 def _prediction(row: Any, where: str) -> Prediction:
-    given = _checked(row, {"id": str, **_ANSWER}, where, optional=_ANSWER.keys() - {"text"})
-    id = given.pop("id")
+    id = value_of(_object(row, where), "id", str, where)
+    return Prediction(id, answer_of({key: value for key, value in row.items() if key != "id"}, where))
+
+
+def answer_of(row: Any, where: str) -> Answer:
+    """An answer as a kept run, a journal or ``edgereverie batch`` writes it; the tokens' record is left out.
+
+    Only the text must be there. Raises DataError that starts with ``where`` (file:line) for anything that is no answer.
+    """
+    given = _checked(row, {**_ANSWER, "record": list}, where, optional={*_ANSWER, "record"} - {"text"})
     given["claims"] = tuple(_claim(claim, f"{where}, claim") for claim in given.get("claims", ()))
     given["guards"] = tuple(given.get("guards", ()))
-    return Prediction(id, Answer(**given))
+    return Answer(**{**given, "record": ()})
 
 
 def _claim(row: Any, where: str) -> Claim:
-    told = _checked(row, _CLAIM, where)
+    told = _checked(row, {**_CLAIM, "why": str}, where, optional={"why"})
     told["support"] = _float(told["support"])
     told["evidence"] = {name: _float(value) for name, value in told["evidence"].items()}
-    return Claim(**told)
+    return Claim(**{name: told[name] for name in _CLAIM})
 
 
 def _result_json(result: BenchmarkResult) -> dict[str, Any]:
@@ -159,9 +167,7 @@ def _float(value: float | None) -> float:
 
 def _checked(row: Any, kinds: Mapping[str, Any], where: str, *, optional: Collection[str] = ()) -> dict[str, Any]:
     """The row's values, each of its kind: a type, several, or what is in _WORDS."""
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected a JSON object, found {type(row).__name__}.")
-    for key in row:
+    for key in _object(row, where):
         if key not in kinds:
             raise DataError(f"{where}: the key {key!r} is not known here.", hint="A newer version may have written it.")
     told = {}
@@ -170,6 +176,12 @@ def _checked(row: Any, kinds: Mapping[str, Any], where: str, *, optional: Collec
             continue
         told[key] = _one_of(row, key, _WORDS[kind], where) if kind in _WORDS else value_of(row, key, kind, where)
     return told
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected a JSON object, found {type(row).__name__}.")
+    return row
 
 
 def _one_of(row: Mapping[str, Any], key: str, words: tuple[Any, ...], where: str) -> Any:

@@ -17,9 +17,10 @@ import numpy as np
 
 from edgereverie.bundle import write_text
 from edgereverie.evaluation.benchmarks.base import BenchmarkResult, compare, per_unit
-from edgereverie.evaluation.confidence import pairs, risk_coverage
+from edgereverie.evaluation.confidence import figures, pairs, risk_coverage
 from edgereverie.evaluation.exhibits import Exhibit, exhibits
 from edgereverie.evaluation.report_words import RIGHT, figure, interval, judgement, metric_of, split_of, title_of
+from edgereverie.evaluation.significance import McNemar, mcnemar, permutation_tests
 from edgereverie.evaluation.statistics import SeedSpread, bootstrap
 from edgereverie.records import Score, as_json
 from edgereverie.registry import BENCHMARKS
@@ -47,6 +48,7 @@ __all__ = [
 ]
 VERSION = 2
 _POINTS = 200  # of a curve
+_DRAWS = 200  # for the intervals of what confidences are worth, each of which sorts all answers anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class ReportRun:
     """One column of the report.
 
     label: what people call it ("starter", "Q8_0 GGUF"). artefact: fingerprint of what answered. counts, truths: by split, raw
-    counts and the share of questions whose true answer is yes. scorers: by name, whose rules counted. judges, data, pictures:
-    by benchmark, who judged and the hashes of what was asked. kinds: share of right answers by kind of question. risks: by
+    counts and the share of questions whose true answer is yes. scorers, judges: by scorer, whose rules counted and who judged.
+    data, pictures: by benchmark, hashes of what was asked. kinds: share of right answers by kind of question. risks: by
     scorer, (coverage, risk) where answers have a confidence. n: questions answered.
     """
 
@@ -83,12 +85,17 @@ class ReportRun:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``after`` minus ``before``, two labels, over the same images. p: by metric, of a two-sided test."""
+    """``after`` minus ``before``, two labels, over the same images.
+
+    p: by metric, two-sided, of swapping the runs image by image; none is adjusted for there being several. turned: by scorer,
+    how many answers turned right and how many wrong.
+    """
 
     before: str
     after: str
     scores: tuple[Score, ...]
     p: Mapping[str, float] = field(default_factory=dict)
+    turned: Mapping[str, McNemar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +146,7 @@ def report_of(
     """
     return Report(
         title=title,
-        runs=tuple(_column(one) for one in kept),
+        runs=tuple(column(one) for one in kept),
         differences=tuple(_difference(kept[0], one) for one in kept[1:]),
         exhibits=exhibits(kept),
         loss=loss or {},
@@ -149,11 +156,12 @@ def report_of(
     )
 
 
-def _column(kept: KeptRun) -> ReportRun:
+def column(kept: KeptRun) -> ReportRun:
+    """One run's scores, what confidences are worth, and where all of it came from."""
     results = [(run, result) for run in kept.runs for result in run.results]
     return ReportRun(
         label=kept.label,
-        scores=tuple(score for _, result in results for score in result.scores),
+        scores=tuple(score for run, result in results for score in _scores(run, result)),
         backend=kept.backend,
         artefact=kept.artefact,
         guard=kept.guard,
@@ -163,13 +171,20 @@ def _column(kept: KeptRun) -> ReportRun:
         counts={split: counts for _, result in results for split, counts in result.counts().items()},
         truths={split: share for run, result in results for split, share in _truths(run, result)},
         scorers={result.scorer: _source(result) for _, result in results},
-        judges={run.benchmark: run.judge for run in kept.runs if run.judge},
+        judges={result.scorer: result.judge for _, result in results if result.judge},
         data={run.benchmark: run.data for run in kept.runs},
         pictures={run.benchmark: run.pictures for run in kept.runs},
         kinds=tuple(score for run, result in results for score in _kinds(run, result)),
         risks={result.scorer: risks for run, result in results if (risks := _risks(run, result))},
         versions=kept.versions,
     )
+
+
+def _scores(run: Run, result: BenchmarkResult) -> list[Score]:
+    """What was counted, and what the confidences were worth, split by split."""
+    scores = [*result.scores, *(figures(run, result, resamples=_DRAWS) if result is run.results[0] else ())]
+    order = list(dict.fromkeys(split_of(score.metric) for score in scores))
+    return sorted(scores, key=lambda score: order.index(split_of(score.metric)))
 
 
 def _source(result: BenchmarkResult) -> str:
@@ -212,14 +227,33 @@ def _thinned(length: int) -> list[int]:
 
 def _difference(before: KeptRun, after: KeptRun) -> Difference:
     """Paired differences under every scorer of both runs; numbers of two judges are not compared."""
-    earlier = {result.scorer: (run, result) for run in before.runs for result in run.results}
+    earlier = {result.scorer: result for run in before.runs for result in run.results}
     scores: list[Score] = []
-    for run in after.runs:
-        for result in run.results:
-            other, first = earlier.get(result.scorer, (None, None))
-            if other is not None and first is not None and other.judge == run.judge:
-                scores += compare(BENCHMARKS.get(run.benchmark), first, result)
-    return Difference(before.label, after.label, tuple(scores))
+    p: dict[str, float] = {}
+    turned: dict[str, McNemar] = {}
+    for result in (result for run in after.runs for result in run.results):
+        first = earlier.get(result.scorer)
+        if first is not None and first.judge == result.judge:
+            scores += compare(BENCHMARKS.get(result.benchmark), first, result)
+            p |= _tested(first, result)
+            turned[result.scorer] = _turned(first, result)
+    return Difference(before.label, after.label, tuple(scores), p, turned)
+
+
+def _tested(before: BenchmarkResult, after: BenchmarkResult) -> dict[str, float]:
+    way = BENCHMARKS.get(after.benchmark).variants[after.variant]
+    found = {}
+    for first, second in zip(before.tallies, after.tallies, strict=True):
+        metrics = way.metrics_of(split_of(f"{second.split}/"))
+        chances = permutation_tests(first.counts, second.counts, [metric.formula for metric in metrics])
+        found |= {f"{second.split}/{metric.name}": one.p for metric, one in zip(metrics, chances, strict=True)}
+    return found
+
+
+def _turned(before: BenchmarkResult, after: BenchmarkResult) -> McNemar:
+    was = {mark.id: mark.right >= 1 for mark in before.marks}
+    both = [(was[mark.id], mark.right >= 1) for mark in after.marks if mark.id in was]
+    return mcnemar(np.array([first for first, _ in both], bool), np.array([second for _, second in both], bool))
 
 
 def write_report(folder: Path, report: Report) -> tuple[Path, Path]:

@@ -46,22 +46,23 @@ def _benchmark(report: Report, name: str, scorers: dict[str, list[str]], opened:
     first, names = next(iter(scorers.items()))
     charts = [_bars(report, first, metric) for metric in _charted(names)]
     charts += [_kinds(report, first), _sureness(report, first)]
+    charts += [_bars(report, first, "ece")] if any(name.endswith("/ece") for name in names) else []
     state = " open" if opened else ""
     figures = "".join(_figures(report, scorer, names) for scorer, names in scorers.items())
     count, anchor = sum(map(len, scorers.values())), escape(f"bench-{name}")
     return (
         f'<section class="benchmark" aria-labelledby="{anchor}"><h2 id="{anchor}">{escape(benchmark_title(name))}</h2>'
-        f"{_how(report, name, scorers)}"
+        f"{_how(report, scorers)}"
         f'<div class="panels">{"".join(charts)}</div>{_side_by_side(report, scorers)}'
         f"<details{state}><summary>All {count} figures</summary>{figures}</details></section>"
     )
 
 
-def _how(report: Report, name: str, scorers: dict[str, list[str]]) -> str:
+def _how(report: Report, scorers: dict[str, list[str]]) -> str:
     """Whose rules count, who judged, and how much was asked."""
     rules = {scorer: run.scorers[scorer] for run in report.runs for scorer in scorers if scorer in run.scorers}
     told = [f"<b>{escape(scorer)}</b> {escape(rule)}" for scorer, rule in rules.items()]
-    judges = dict.fromkeys(run.judges[name] for run in report.runs if name in run.judges)
+    judges = dict.fromkeys(run.judges[scorer] for run in report.runs for scorer in scorers if scorer in run.judges)
     told += [f"judge <b>{escape(judge)}</b>" for judge in judges]
     return f'<p class="how">{" · ".join(told)}</p>' if told else ""
 

@@ -58,7 +58,8 @@ def _card(
     }
     matched = "".join(f' data-{name}="{told}"' for name, told in data.items())
     matched += (" data-changed" if exhibit.changed else "") + (" data-disputed" if exhibit.disputed else "")
-    where = " · ".join(escape(word) for word in (benchmark_title(exhibit.benchmark), exhibit.part, exhibit.id) if word)
+    part = "" if exhibit.id.startswith(f"{exhibit.part}/") else exhibit.part
+    where = " · ".join(escape(word) for word in (benchmark_title(exhibit.benchmark), part, exhibit.id) if word)
     answers = "".join(_answer(said, labels) for said in exhibit.said)
     return (
         f'<article class="exhibit"{matched}>{_picture(number, exhibit)}<div class="told">'
@@ -72,8 +73,10 @@ def _card(
 def _picture(number: int, exhibit: Exhibit) -> str:
     if exhibit.image is None:
         return '<figure class="none">no picture</figure>'
+    if not exhibit.image.exists():  # answers that something else produced are scored without their pictures
+        return f'<figure class="none">{escape(exhibit.image.name)} is not here</figure>'
     alt = escape(f"Picture {number}. In truth: {exhibit.truth}")
-    return f'<figure><img src="{data_uri(exhibit.image)}" alt="{alt}" loading="lazy" decoding="async"></figure>'
+    return f'<figure><img src="{data_uri(exhibit.image)}" alt="{alt}"></figure>'
 
 
 def _columns(answers: int) -> int:

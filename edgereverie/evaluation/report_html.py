@@ -169,7 +169,7 @@ def _provenance(report: Report) -> str:
 
 def _asked(report: Report) -> str:
     found = {
-        (scorer, rule, run.judges.get(bench, ""), run.data.get(bench, ""), run.pictures.get(bench, "")): None
+        (scorer, rule, run.judges.get(scorer, ""), run.data.get(bench, ""), run.pictures.get(bench, "")): None
         for run in report.runs
         for scorer, rule in run.scorers.items()
         for bench in [scorer.split("/")[0]]

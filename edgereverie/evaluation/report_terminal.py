@@ -74,7 +74,7 @@ def _columns(report: Report, scorer: str, names: list[str]) -> Table:
 def _rows(report: Report, scorer: str, names: list[str]) -> Table:
     table = _table(report, scorer)
     table.add_column("", overflow="fold")
-    table.add_column("", justify="right")
+    table.add_column("", justify="right", no_wrap=True)
     for name, _ in _marked(names):
         heading = " ".join(filter(None, (split_of(name), metric_of(name).title)))
         table.add_row(Text(heading, style="bold"), Text(f"n {_asked(report, name)}", style="dim"))
@@ -86,7 +86,7 @@ def _rows(report: Report, scorer: str, names: list[str]) -> Table:
 
 
 def _table(report: Report, scorer: str) -> Table:
-    judges = dict.fromkeys(run.judges[bench] for run in report.runs if (bench := scorer.split("/")[0]) in run.judges)
+    judges = dict.fromkeys(run.judges[scorer] for run in report.runs if scorer in run.judges)
     title = Text(scorer, style="bold")
     if judges:
         title.append(f"  judge: {printable(', '.join(judges))}", style="dim")
@@ -112,11 +112,12 @@ def _value(score: Score | None, name: str) -> Text:
     return Text.assemble((figure(score.value, metric), "bold"), (f" [{interval(score, metric)}]", "dim"))
 
 
-def _change(report: Report, label: str, name: str) -> Text | None:
+def _change(report: Report, label: str, name: str, between: str = " ") -> Text | None:
+    """between: what stands before the p-value."""
     first, metric = report.runs[0].label, metric_of(name)
     score = report.difference(first, label, name)
     if score is None:
         return None
     verdict, p = judgement(score, metric), probability(report.p(first, label, name))
-    told = " ".join(filter(None, (figure(score.value, metric, signed=True), verdict, p)))
-    return Text(told, style=_COLOURS[verdict])
+    told = " ".join(filter(None, (figure(score.value, metric, signed=True), verdict)))
+    return Text(between.join(filter(None, (told, p))), style=_COLOURS[verdict])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 
+from edgereverie.evaluation.confidence import MEASURES, YES_AUROC
 from edgereverie.evaluation.statistics import Metric, ratio
 from edgereverie.records import Score
 from edgereverie.registry import BENCHMARKS
@@ -13,6 +14,13 @@ NOT_AVAILABLE = "n/a"
 MINUS = "\N{MINUS SIGN}"
 RIGHT = Metric("right", "Right answers", lambda counts: ratio(counts[..., 0], counts[..., 1]))
 """Share of right answers by the marks of a scorer, graded ones in part; columns: sum of ``Mark.right``, answers."""
+_OTHERS = {
+    RIGHT.name: RIGHT,
+    **{
+        measure.name: Metric(measure.name, measure.title, lambda counts: counts[..., 0], measure.better, measure.share)
+        for measure in (*MEASURES.values(), YES_AUROC)
+    },
+}
 _NAMES = {
     "hallusionbench": "HallusionBench",
     "llavabench": "LLaVA-Bench",
@@ -33,11 +41,11 @@ def metric_of(name: str) -> Metric:
     """
     benchmark, variant, last = *name.split("/")[:2], name.rpartition("/")[2]
     ways = BENCHMARKS.get(benchmark).variants if benchmark in BENCHMARKS.names() else {}
-    for metric in ways[variant].metrics if variant in ways else ():
+    for metric in ways[variant].metrics_of(split_of(name)) if variant in ways else ():
         if metric.name == last:
             return metric
-    if last == RIGHT.name:
-        return RIGHT
+    if last in _OTHERS:
+        return _OTHERS[last]
     return Metric(last, last.replace("_", " ").capitalize(), lambda counts: counts[..., 0], better=None, share=False)
 
 
@@ -90,7 +98,7 @@ def lowered(title: str) -> str:
 
 
 def figure(value: float, metric: Metric, *, signed: bool = False) -> str:
-    """A value as people read it; shares in percent, differences of shares in percentage points.
+    """A value as people read it; shares in percent, differences of shares in percentage points, other figures to three digits.
 
     >>> accuracy = metric_of("pope/official/random/accuracy")
     >>> figure(0.8342, accuracy), figure(0.05, accuracy, signed=True), figure(float("nan"), accuracy)
@@ -98,7 +106,9 @@ def figure(value: float, metric: Metric, *, signed: bool = False) -> str:
     """
     if math.isnan(value):
         return NOT_AVAILABLE
-    number = f"{100 * value if metric.share else value:{'+' if signed else ''}.1f}".replace("-", MINUS)
+    shown = 100 * value if metric.share else value
+    digits = 1 if metric.share or abs(value) >= 10 else 2
+    number = f"{shown:{'+' if signed else ''}.{digits}f}".replace("-", MINUS)
     return number + ((" pp" if signed else " %") if metric.share else "")
 
 

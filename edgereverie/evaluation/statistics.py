@@ -124,8 +124,9 @@ def yes_ratio(counts: np.ndarray) -> np.ndarray:
 def d_prime(counts: np.ndarray) -> np.ndarray:
     """How well yes is told from no, in standard deviations: z(hit rate) - z(false alarm rate). A habit of saying yes leaves it.
 
-    counts: TP, FP, TN, FN first. The rates are (TP + 1/2) / (P + 1) and (FP + 1/2) / (N + 1), so that all or none right is finite (Hautus' log-linear
-    rule; Stanislaw and Todorov, Behavior Research Methods 31, 1999); nan where one kind of question is not asked.
+    counts: TP, FP, TN, FN first. The rates are (TP + 1/2) / (P + 1) and (FP + 1/2) / (N + 1), so that all or none right is
+    finite (Hautus' log-linear rule; Stanislaw and Todorov, Behavior Research Methods 31, 1999). nan where one kind of question
+    is not asked.
 
     >>> round(float(d_prime(np.array([16, 5, 15, 4]))), 6)  # z(16.5 / 21) - z(5.5 / 21)
     1.429123

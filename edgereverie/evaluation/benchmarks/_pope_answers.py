@@ -31,7 +31,7 @@ def read(path: Path, items: Sequence[Item]) -> dict[str, str]:
     must repeat their item's. Raises DataError that lists all that does not fit.
     """
     rows = list(rows_of(path))
-    if rows and not any(key in rows[0][1] for key in ("question_id", "id")):
+    if rows and not any(key in row for _, row in rows for key in ("question_id", "id")):
         texts = in_order(rows, items, _TEXTS)
         _check(rows, items)
         return texts

@@ -116,8 +116,8 @@ class Variant:
     """One published way of scoring.
 
     source: repository and file whose rule it is. count: (items, texts by id) -> Counted; the texts are the answers, or the
-    judge's replies by request id where there is a ``judge``. metrics: of every split, but of those in ``splits``, which have their
-    own; all names stand in ``metrics``, for reports.
+    judge's replies by request id where there is a ``judge``. metrics: of every split, but of those in ``splits``, which have
+    their own; all names stand in ``metrics``, for reports.
     """
 
     source: str
@@ -196,15 +196,27 @@ def score_answers(
     if way.judge is None:
         check_ids(items, texts)
     counted = way.count(items, texts)
-    scorer, scores, tallies = f"{benchmark.name}/{variant}", [], []
-    for tally in counted.tallies:
-        split = "/".join(filter(None, (scorer, tally.split)))
-        tallies.append(Tally(split, tally.units, tally.columns, tally.counts, tally.items))
-        metrics = way.metrics_of(tally.split)
+    scorer = f"{benchmark.name}/{variant}"
+    tallies = tuple(
+        Tally("/".join(filter(None, (scorer, tally.split))), tally.units, tally.columns, tally.counts, tally.items)
+        for tally in counted.tallies
+    )
+    return BenchmarkResult(
+        benchmark.name, variant, scores_of(benchmark, variant, tallies, seed=seed), tallies, counted.marks
+    )
+
+
+def scores_of(benchmark: Benchmark, variant: str, tallies: Sequence[Tally], *, seed: int = 0) -> tuple[Score, ...]:
+    """Every metric of every tally with its interval. tallies: as a result has them, named by scorer and split."""
+    way, scorer, scores = variant_of(benchmark, variant), f"{benchmark.name}/{variant}", []
+    for tally in tallies:
+        metrics = way.metrics_of(tally.split.removeprefix(f"{scorer}/"))
         found = bootstrap(tally.counts, [metric.formula for metric in metrics], seed=seed)
         for metric, interval in zip(metrics, found, strict=True):
-            scores.append(Score(f"{split}/{metric.name}", interval.value, interval.low, interval.high, tally.items))
-    return BenchmarkResult(benchmark.name, variant, tuple(scores), tuple(tallies), counted.marks)
+            scores.append(
+                Score(f"{tally.split}/{metric.name}", interval.value, interval.low, interval.high, tally.items)
+            )
+    return tuple(scores)
 
 
 def compare(
