@@ -7,7 +7,7 @@ from html import escape
 
 from edgereverie.evaluation.report import Report
 from edgereverie.evaluation.report_charts import BarGroup, Curve, bar_chart, line_chart
-from edgereverie.evaluation.report_parts import MISSING, change, dot, group, row, table, value
+from edgereverie.evaluation.report_parts import MISSING, changed, dot, group, row, table, value
 from edgereverie.evaluation.report_words import benchmark_title, lowered, metric_of, scorer_of, split_of, title_of
 
 FEW = 2  # benchmarks whose tables stand open; with more a page of them is a list to choose from
@@ -64,7 +64,20 @@ def _how(report: Report, scorers: dict[str, list[str]]) -> str:
     told = [f"<b>{escape(scorer)}</b> {escape(rule)}" for scorer, rule in rules.items()]
     judges = dict.fromkeys(run.judges[scorer] for run in report.runs for scorer in scorers if scorer in run.judges)
     told += [f"judge <b>{escape(judge)}</b>" for judge in judges]
-    return f'<p class="how">{" · ".join(told)}</p>' if told else ""
+    return f'<p class="how">{" · ".join(told)}</p>{_turned(report, next(iter(scorers)))}' if told else ""
+
+
+def _turned(report: Report, scorer: str) -> str:
+    """How many answers turned right and how many wrong, of the whole benchmark."""
+    told = []
+    for number, one in enumerate(report.comparisons, start=1):
+        found = [turned for name, turned in one.right.items() if scorer_of(f"{name}/") == scorer]
+        gained, lost = sum(turned.gained for turned in found), sum(turned.lost for turned in found)
+        told.append(
+            f"<li>{dot(number)}{escape(one.after)}: <b>{gained:,}</b> turned right, <b>{lost:,}</b> turned wrong</li>"
+        )
+    first = escape(report.runs[0].label)
+    return f'<p class="turned">Answers against {first}</p><ul class="turned">{"".join(told)}</ul>' if told else ""
 
 
 def _charted(names: Sequence[str]) -> list[str]:
@@ -163,11 +176,16 @@ def _figures(report: Report, scorer: str, names: Sequence[str]) -> str:
         asked = dict.fromkeys(f"{score.n:,}" for run in report.runs if (score := run.score(name)))
         cells = ["/".join(asked)]
         for run in report.runs:
-            paired = report.difference(first, run.label, name)
-            told = change(paired, report.p(first, run.label, name)) if paired else ""
+            found = report.change(run.label, name)
+            told = changed(found) if found else ""
             cells.append(value(run.score(name)) + (f'<span class="change">{told}</span>' if told else ""))
         rows.append(row(escape(metric_of(name).title), cells))
-    caption = f"{scorer}: 95 % intervals by resampling images; changes from {first} on the same images."
+    caption = f"{scorer}: 95 % intervals by resampling images."
+    if report.comparisons:
+        caption += (
+            f" Changes from {first} on the same images; p by swapping the two runs image by image, adjusted (Holm) for all "
+            "figures of this table that have a good direction."
+        )
     return table(caption, head, rows, kind="scores")
 
 

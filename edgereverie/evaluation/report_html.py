@@ -14,7 +14,7 @@ from edgereverie.evaluation.report import Report, ReportRun
 from edgereverie.evaluation.report_benchmarks import benchmarks, by_benchmark, headline, titled
 from edgereverie.evaluation.report_charts import Curve, line_chart
 from edgereverie.evaluation.report_gallery import gallery
-from edgereverie.evaluation.report_parts import change, digest, dot, plain, row, section, table
+from edgereverie.evaluation.report_parts import changed, digest, dot, plain, row, section, table
 from edgereverie.evaluation.report_words import (
     NOT_AVAILABLE,
     benchmark_title,
@@ -101,8 +101,8 @@ def _card(report: Report, name: str) -> str:
     shown, told = f"<b>{figure(now.value, metric)}</b>", ""
     if last is not first:
         shown = f"<span class='was'>{figure(was.value, metric)}</span> <span class='arrow'>→</span> {shown}"
-        paired = report.difference(first.label, last.label, name)
-        told = change(paired, report.p(first.label, last.label, name)) if paired else ""
+        found = report.change(last.label, name)
+        told = changed(found) if found else ""
     rest = "".join(
         f"<li>{dot(report.runs.index(run))}{escape(run.label)} <b>{figure(score.value, metric)}</b></li>"
         for run, score in scored[2:]

@@ -1,10 +1,11 @@
-"""How a report puts scores into words: the metric behind a name, titles, figures, intervals, p-values and verdicts."""
+"""How a report puts scores into words: the metric behind a name, titles, figures, intervals, p-values."""
 
 from __future__ import annotations
 
 import math
 from functools import cache
 
+from edgereverie.evaluation.comparing import Change
 from edgereverie.evaluation.confidence import MEASURES, YES_AUROC
 from edgereverie.evaluation.statistics import Metric, ratio
 from edgereverie.records import Score
@@ -124,25 +125,17 @@ def interval(score: Score, metric: Metric, *, signed: bool = False) -> str:
     return " to ".join(end.removesuffix(" %").removesuffix(" pp") for end in ends)
 
 
-def probability(p: float | None) -> str:
-    """A p-value in words, empty where there is none.
+def p_of(change: Change) -> float:
+    """The p-value to go by: adjusted for all that were made where a direction is good, as it is elsewhere."""
+    return change.chance.p if math.isnan(change.adjusted) else change.adjusted
 
-    >>> probability(0.03124), probability(0.0001), probability(None)
+
+def probability(p: float) -> str:
+    """A p-value in words, empty where it is undefined.
+
+    >>> probability(0.03124), probability(0.0001), probability(math.nan)
     ('p = 0.031', 'p < 0.001', '')
     """
-    if p is None or math.isnan(p):
+    if math.isnan(p):
         return ""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def judgement(score: Score | None, metric: Metric) -> str:
-    """What a paired difference shows: ``better``, ``worse``, ``unclear`` (the interval holds zero), or nothing.
-
-    >>> judgement(Score("", -0.2, -0.3, -0.1, 100), metric_of("chair/table/chair_i"))
-    'better'
-    """
-    if score is None or metric.better is None or math.isnan(score.value):
-        return ""
-    if score.low <= 0 <= score.high:
-        return "unclear"
-    return "better" if (score.value > 0) == (metric.better == "higher") else "worse"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,19 +10,14 @@ from edgereverie.errors import DataError
 from edgereverie.evaluation.answers import read_answers
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
-    BenchmarkResult,
-    Item,
     pictures_hash,
     questions_hash,
     score_answers,
     texts_by_id,
     variant_of,
 )
-from edgereverie.evaluation.run import Run
+from edgereverie.evaluation.run import Judging, Run
 from edgereverie.evaluation.source import Source
-
-Judging = Callable[[Benchmark, str, Sequence[Item], Mapping[str, str]], BenchmarkResult]
-"""(benchmark, way of scoring, items, answers by id) -> its result under a judge."""
 
 
 def score_file(

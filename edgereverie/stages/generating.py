@@ -151,12 +151,11 @@ def _teachers(named: Sequence[TeacherAt], budget: Budget, open_models: ExitStack
     known: dict[TeacherAt, Teacher] = {}
     for one in named:
         if one not in known:
-            known[one] = endpoint(one, budget) if "://" in one.place else _model(one, budget, open_models)
+            known[one] = _endpoint(one, budget) if "://" in one.place else _model(one, budget, open_models)
     return [known[one] for one in named]
 
 
-def endpoint(named: TeacherAt, budget: Budget) -> Teacher:
-    """A server by its URL. Raises TeacherError when its key is not set, or it serves several models and none is named."""
+def _endpoint(named: TeacherAt, budget: Budget) -> Teacher:
     from edgereverie.synthesis.teachers.openai import OpenAi, only_model
 
     key = None
