@@ -128,12 +128,12 @@ def prepared(benchmark: Benchmark, variant: str, items: Sequence[Item], path: Pa
     judge: its name; by default what the file says of it. Raises DataError that lists all that is missing, doubled or unknown.
     """
     way = _judged(benchmark, variant)
-    if is_one(path):
+    if path.is_file() and is_one(path):
         expected = [request.id for request in way.asked(items, {item.id: "" for item in items})]
         name, replies = read_kept(path, expected)
         replies = {id: without_thoughts(reply) for id, reply in replies.items()}
     else:
-        name, replies = judge_named_in(path), way.file(path, items)
+        name, replies = judge_named_in(path) if path.is_file() else "", way.file(path, items)
     unread = tuple(id for id, reply in replies.items() if not way.valid(reply))
     return Judged(judge or name or UNNAMED, replies, unread, len(replies))
 
