@@ -5,8 +5,8 @@
 
 The official scorer's order of steps is kept, since it shows in the figures: a word that stands for several objects counts for
 the first whose synonyms hold it, else the first of that name, so that of objects listed twice one is never covered; a
-hallucinated word marks its own target, and the first target that is like it; a word like an object of the picture covers it and is
-no hallucination, but marks the target all the same.
+hallucinated word marks its own target, and the first target that is like it; a word like an object of the picture covers it
+and is no hallucination, but marks the target all the same.
 """
 
 from __future__ import annotations

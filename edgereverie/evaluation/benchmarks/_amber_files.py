@@ -50,11 +50,13 @@ START = 0.001
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Words:
-    """related: the words that say the same as each object. known: all that count as objects. safe: never hallucinated."""
+    """related: the words that say the same as each object. known: all that count as objects. safe: never hallucinated. folder:
+    where nltk's data are looked for first."""
 
     related: Mapping[str, tuple[str, ...]]
     known: frozenset[str]
     safe: frozenset[str]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def _words(source: Source) -> Words:
     related = {word: tuple(others) for word, others in table.items()}
     safe = text_of(_file(source, "safe_words.txt")).replace("\r\n", "\n").split("\n")
     known = frozenset(related).union(*related.values())
-    return Words(related, known, frozenset(safe))
+    return Words(related, known, frozenset(safe), source.folder)
 
 
 def _check_starts(source: Source) -> None:

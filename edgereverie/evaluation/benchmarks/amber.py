@@ -1,7 +1,7 @@
 """AMBER: descriptions and yes-or-no questions on existence, attributes and relations (Wang et al., 2023).
 
-``_amber_files`` tells what lies in the folder. Descriptions take nltk's data, and a similarity of words. The official one is spaCy's
-en_core_web_lg; any other stands in the scorer's name, as in ``amber/official-exact``.
+``_amber_files`` tells what lies in the folder. Descriptions take nltk's data, and a similarity of words. The official one is
+spaCy's en_core_web_lg; any other stands in the scorer's name, as in ``amber/official-exact``.
 """
 
 from __future__ import annotations

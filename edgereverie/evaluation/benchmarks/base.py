@@ -108,8 +108,8 @@ class Variant:
     """One published way of scoring.
 
     source: repository and file whose rule it is. count: (items, texts by id) -> Counted; the texts are the answers, or the
-    judge's replies by request id where there is a ``judge``. metrics: of every split, but of those in ``splits``, which have their
-    own; all names stand in ``metrics``, for reports.
+    judge's replies by request id where there is a ``judge``. metrics: of every split that has none of its own in ``splits``; the
+    names of those stand here too, for reports.
     """
 
     source: str

@@ -29,7 +29,7 @@ class SpacySimilarity:
         found = self._found.get((one, other))
         if found is None:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # a word without a vector is like nothing, and that is meant
+                warnings.simplefilter("ignore", UserWarning)  # "no word vectors": such a word is like nothing
                 found = self._found[one, other] = float(self._read(one).similarity(self._read(other)))
         return found
 
