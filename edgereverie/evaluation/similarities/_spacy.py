@@ -45,7 +45,7 @@ class SpacySimilarity:
         except ImportError as error:
             if error.name != "spacy":
                 raise
-            raise MissingPackage("spacy", f"Comparing words by {self.model}", "amber") from None
+            raise MissingPackage("spacy", f"Comparing words by {self.model}", "eval") from None
         try:
             return spacy.load(self.model)
         except OSError as error:

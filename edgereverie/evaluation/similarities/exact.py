@@ -1,11 +1,14 @@
-"""Words are alike when they are the same: nothing to install, no synonyms beyond the benchmark's own lists."""
+"""Words are alike when they are the same: nothing to install, and no synonyms beyond the benchmark's own lists."""
 
 from __future__ import annotations
 
 
-def SIMILARITY(one: str, other: str) -> float:
+def same(one: str, other: str) -> float:
     """
-    >>> SIMILARITY("dog", "dog"), SIMILARITY("dog", "puppy")
+    >>> same("dog", "dog"), same("dog", "puppy")
     (1.0, 0.0)
     """
     return float(one == other)
+
+
+SIMILARITY = same
