@@ -157,7 +157,8 @@ STUBS: dict[str, Similarity] = {"exact": same, "prefix3": lambda one, other: flo
 class Stubbed(Amber):
     """The official way of scoring, with the similarities that the golden figures were made with."""
 
-    variants = {name: amber._official(name) for name in STUBS}
+    def __init__(self) -> None:
+        self.variants = {name: amber._official(name) for name in STUBS}
 
 
 @needs_english
