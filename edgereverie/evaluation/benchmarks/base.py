@@ -94,13 +94,14 @@ class Judge:
     """How a judge is asked about an item's answer, and how its replies are read.
 
     requests: (item, answer) -> what to ask. valid: whether a reply can be read; it is asked for again where not. file: replies by
-    request id from a prepared file in the published form.
+    request id from a prepared file in the published form. form: what a reply must hold, for the judge that is asked again.
     """
 
     requests: Callable[[Any, str], Sequence[JudgeRequest]]
     valid: Callable[[str], bool]
     file: Callable[[Path, Sequence[Any]], dict[str, str]]
     max_tokens: int = 512
+    form: str = "exactly what was asked for, in the form that was asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +109,19 @@ class Variant:
     """One published way of scoring.
 
     source: repository and file whose rule it is. count: (items, texts by id) -> Counted; the texts are the answers, or the
-    judge's replies by request id where there is a ``judge``.
+    judge's replies by request id where there is a ``judge``. metrics: of every split, but of those in ``splits``, which have
+    their own; all names stand in ``metrics``, for reports.
     """
 
     source: str
     metrics: tuple[Metric, ...]
     count: Callable[[Sequence[Any], Mapping[str, str]], Counted]
     judge: Judge | None = None
+    splits: Mapping[str, tuple[Metric, ...]] = field(default_factory=dict)
+
+    def metrics_of(self, split: str) -> tuple[Metric, ...]:
+        """The metrics of one split, by the name that its tally bears."""
+        return self.splits.get(split, self.metrics)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,6 +129,7 @@ class BenchmarkResult:
     """Scores of one run under one way of scoring, which ``scorer`` names: ``pope/official``.
 
     Scores are named ``<scorer>/<split>/<metric>``, without the split where there is one alone, and tallies ``<scorer>/<split>``.
+    judge: who judged, where that way of scoring needs one.
     """
 
     benchmark: str
@@ -129,6 +137,7 @@ class BenchmarkResult:
     scores: tuple[Score, ...]
     tallies: tuple[Tally, ...]
     marks: tuple[Mark, ...]
+    judge: str = ""
 
     @property
     def scorer(self) -> str:
@@ -180,14 +189,27 @@ def score_answers(
     if way.judge is None:
         check_ids(items, texts)
     counted = way.count(items, texts)
-    scorer, scores, tallies = f"{benchmark.name}/{variant}", [], []
-    for tally in counted.tallies:
-        split = "/".join(filter(None, (scorer, tally.split)))
-        tallies.append(Tally(split, tally.units, tally.columns, tally.counts, tally.items))
-        found = bootstrap(tally.counts, [metric.formula for metric in way.metrics], seed=seed)
-        for metric, interval in zip(way.metrics, found, strict=True):
-            scores.append(Score(f"{split}/{metric.name}", interval.value, interval.low, interval.high, tally.items))
-    return BenchmarkResult(benchmark.name, variant, tuple(scores), tuple(tallies), counted.marks)
+    scorer = f"{benchmark.name}/{variant}"
+    tallies = tuple(
+        Tally("/".join(filter(None, (scorer, tally.split))), tally.units, tally.columns, tally.counts, tally.items)
+        for tally in counted.tallies
+    )
+    return BenchmarkResult(
+        benchmark.name, variant, scores_of(benchmark, variant, tallies, seed=seed), tallies, counted.marks
+    )
+
+
+def scores_of(benchmark: Benchmark, variant: str, tallies: Sequence[Tally], *, seed: int = 0) -> tuple[Score, ...]:
+    """Every metric of every tally with its interval. tallies: as a result has them, named by scorer and split."""
+    way, scorer, scores = variant_of(benchmark, variant), f"{benchmark.name}/{variant}", []
+    for tally in tallies:
+        metrics = way.metrics_of(tally.split.removeprefix(f"{scorer}/"))
+        found = bootstrap(tally.counts, [metric.formula for metric in metrics], seed=seed)
+        for metric, interval in zip(metrics, found, strict=True):
+            scores.append(
+                Score(f"{tally.split}/{metric.name}", interval.value, interval.low, interval.high, tally.items)
+            )
+    return tuple(scores)
 
 
 def compare(
@@ -199,9 +221,10 @@ def compare(
     if list(pairs) != [tally.split for tally in after.tallies]:
         raise DataError(f"{before.scorer} on {list(pairs)} cannot be compared with {after.scorer} on "
                         f"{[tally.split for tally in after.tallies]}.")  # fmt: skip
-    metrics = variant_of(benchmark, after.variant).metrics
+    way = variant_of(benchmark, after.variant)
     for tally in after.tallies:
         other = pairs[tally.split]
+        metrics = way.metrics_of(tally.split.removeprefix(f"{after.scorer}/"))
         if other.units != tally.units or other.items != tally.items:
             raise DataError(f"{tally.split}: the two runs were not asked the same questions.",
                             hint="Run both on the same folder with the same limit.")  # fmt: skip
@@ -214,7 +237,8 @@ def compare(
 
 def per_unit(units: Iterable[str], rows: Iterable[Sequence[float]], columns: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Sum rows of counts by unit: the distinct units in first-seen order, and (units, columns), int64 where all are whole."""
-    units, table = list(units), np.asarray(list(rows)).reshape(-1, columns)
+    units = list(units)
+    table = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows)).reshape(-1, columns)
     place: dict[str, int] = {}
     where = np.array([place.setdefault(unit, len(place)) for unit in units], dtype=np.intp)
     sums = np.zeros((len(place), columns), dtype=np.float64 if table.dtype.kind == "f" else np.int64)
