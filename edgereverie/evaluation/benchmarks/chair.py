@@ -102,7 +102,7 @@ class Chair(Benchmark):
         """The pictures that were named, or else those of all known ones that the file describes."""
         id_of = _id_in(items)
         described = {id_of(row) for _, row in rows_of(path)}
-        return [item for item in items if item.named or item.id in described]
+        return [item for item in items if item.named or item.id in described] or list(items)
 
 
 def _id_in(items: Sequence[ChairItem]) -> Callable[[Mapping[str, Any]], str | None]:
