@@ -32,11 +32,11 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from edgereverie import stages
+from edgereverie import measures, stages
 from edgereverie.bundle import write_text
 from edgereverie.data.labelled import Labelled, read_labelled
 from edgereverie.records import Answer, Turn
-from edgereverie.runtime.calibration import conformal, measures, selective
+from edgereverie.runtime.calibration import conformal, selective
 from edgereverie.runtime.calibration.fusing import fitted, hears_negation
 from edgereverie.runtime.calibration.learning import Known, learn
 from edgereverie.runtime.calibration.rules import thresholds_to_walk
@@ -115,9 +115,9 @@ def separation(table: Table) -> dict[str, object]:
         told[group] = _separated({arm: one[rows] for arm, one in scores.items()}, table.true[rows], table.image[rows])
     fused = scores["fusion"]
     told["fusion"] = {
-        "ece15": measures.expected_calibration_error(fused, table.true),
+        "ece15": measures.ece(fused, table.true),
         "brier": measures.brier(fused, table.true),
-        "aurc": measures.area_under_risk(fused, table.true),
+        "aurc": measures.aurc(fused, table.true),
         **{f"coverage_at_{alpha}": measures.coverage_at_risk(fused, table.true, alpha) for alpha in ALPHAS},
     }
     return told

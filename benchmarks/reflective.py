@@ -22,7 +22,6 @@ from statistics import mean, stdev
 
 from edgereverie import stages
 from edgereverie.bundle import Bundle, write_text
-from edgereverie.evaluation.report import report_run
 from edgereverie.recipe import load_recipe
 
 PROFILES = ("gguf-q8-0", "onnx-fp32", "onnx-int8")
@@ -56,13 +55,14 @@ def measure(path: str, label: str, data: Path, out: Path) -> dict[str, object]:
         runs = stages.run_benchmarks(
             model, data, ("pope", "chair"), limit=None, guard="none", journal=out / "answers", label=label
         )
-        column = report_run(label, runs, backend=model.engine.backend, artefact=stages.artefact(model))
+        mark = stages.artefact(model)
+    results = [result for run in runs for result in run.results]
     return {
         "label": label,
-        "artefact": column.artefact,
-        "questions": column.n,
-        "counts": dict(column.counts),
-        "scores": {score.metric: [score.value, score.low, score.high] for score in column.scores},
+        "artefact": mark,
+        "questions": sum(len(run.items) for run in runs),
+        "counts": {split: counts for result in results for split, counts in result.counts().items()},
+        "scores": {score.metric: [score.value, score.low, score.high] for result in results for score in result.scores},
     }
 
 

@@ -16,6 +16,7 @@ from edgereverie.errors import BundleError
 from edgereverie.records import ImageSpec
 
 MANIFEST = "bundle.json"
+DESCRIBING = ("card", "card_data")  # roles of files that tell of the artefact and are no part of it: see bundle.carded
 FORMAT = 2
 _SEAL = "sha256"
 MOST_BYTES = 16 << 20  # of a manifest; those that exports write have a few kilobytes
@@ -152,6 +153,8 @@ class Bundle:
             found.append(
                 f"Its calibration is for artefact {str(told)[:12]}, this is {self.fingerprint()[:12]}: calibrate it anew."
             )
+        if hashes and not found:
+            found += self._card_faults()
         found += _layout.faults(self)
         return found + (_layout.strangers(self) if hashes and strangers else [])
 
@@ -163,8 +166,8 @@ class Bundle:
             )
 
     def fingerprint(self) -> str:
-        """SHA-256 over all roles and hashes: what calibration and reports name this artefact by."""
-        lines = sorted(f"{role} {entry.sha256}" for role, entry in self.files.items())
+        """SHA-256 over all roles and hashes but those that describe: what calibration and reports name this artefact by."""
+        lines = sorted(f"{role} {entry.sha256}" for role, entry in self.files.items() if role not in DESCRIBING)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def text(self) -> str:
@@ -177,6 +180,20 @@ class Bundle:
         """Write the manifest into ``folder``; the last step of an export. Raises BundleError for a path that is not plain."""
         _check_paths(self)
         write_text(self.folder / MANIFEST, self.text())
+
+    def _card_faults(self) -> list[str]:
+        """A card of another artefact; one that a new calibration made stale is none, and is told by ``bundle.carded``."""
+        from edgereverie.bundle import carded
+
+        try:
+            card = carded.read(self)
+        except BundleError as error:
+            return [str(error)]
+        if card is None or (told := card["artefact"]["fingerprint"]) == self.fingerprint():
+            return []
+        return [
+            f"Its hallucination card is of artefact {told[:12]}, this is {self.fingerprint()[:12]}: measure it anew."
+        ]
 
     def _manifest_faults(self) -> list[str]:
         path = self.folder / MANIFEST

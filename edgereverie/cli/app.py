@@ -19,6 +19,7 @@ from edgereverie.cli import (
     bundle,
     calibrate,
     chat,
+    compare,
     data,
     demo,
     doctor,
@@ -28,6 +29,7 @@ from edgereverie.cli import (
     models,
     plan,
     recipes,
+    score,
     serve,
     train,
     upcycle,
@@ -78,6 +80,8 @@ app.command("chat")(chat.chat)
 app.command("batch")(batch.batch)
 app.command("serve")(serve.serve)
 app.command("eval")(evaluate.evaluate)
+app.command("score")(score.score)
+app.command("compare")(compare.compare)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(bench.app, name="bench")

@@ -34,7 +34,8 @@ def check(folder: Folder) -> None:
 
     bundle = Bundle.load(folder)
     bundle.check()
-    told = {"parity": _verdict(bundle.parity), **_inspected(bundle.parity), **_promises(bundle), **_licences(bundle)}
+    told = {"parity": _verdict(bundle.parity), **_inspected(bundle.parity), **_promises(bundle)}
+    told |= {"hallucination card": _card(bundle), **_licences(bundle)}
     for name, value in told.items():
         print(f"{name}: {value}")
     if bundle.parity.get("passed") is False:
@@ -70,6 +71,7 @@ def show(folder: Folder, as_json: Annotated[bool, typer.Option("--json", help="P
         **dict(_figures(bundle.parity)),
         **_inspected(bundle.parity),
         **_promises(bundle),
+        "hallucination card": _card(bundle),
         **{f"file: {role}": f"{file.path}, {file.bytes / 1e6:,.1f} MB" for role, file in bundle.files.items()},
     }
     _table((key, value) for key, value in facts.items())
@@ -177,6 +179,18 @@ def _promises(bundle: Bundle) -> dict[str, str]:
             f"{rule.words} (threshold {rule.threshold:.4f}; {_short(rule.measured)})"
         )
     return told | {f"no rule: {number}": why for number, why in enumerate(read.lacking, 1)}
+
+
+def _card(bundle: Bundle) -> str:
+    """What the card was measured on, and whether it still tells of this bundle."""
+    from edgereverie.bundle import carded
+
+    card = carded.read(bundle)
+    if card is None:
+        return "none; edgereverie eval writes one"
+    scorers = ", ".join(str(one["scorer"]) for one in card["measured"])
+    told = f"{scorers}; told on {card['date']}, guard {card['artefact']['guard']}"
+    return f"stale, {why}: {told}" if (why := carded.stale(bundle, card)) else told
 
 
 def _licences(bundle: Bundle) -> dict[str, str]:

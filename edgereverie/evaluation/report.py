@@ -8,45 +8,76 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgereverie.bundle import write_text
-from edgereverie.evaluation.benchmarks.base import compare
-from edgereverie.evaluation.run import Run
-from edgereverie.evaluation.statistics import Metric, SeedSpread
-from edgereverie.records import Answer, Score, as_json
+from edgereverie.evaluation.benchmarks.base import BenchmarkResult, compare, per_unit
+from edgereverie.evaluation.confidence import figures, pairs, risk_coverage
+from edgereverie.evaluation.exhibits import Exhibit, exhibits
+from edgereverie.evaluation.report_words import RIGHT, figure, interval, judgement, metric_of, split_of, title_of
+from edgereverie.evaluation.significance import McNemar, mcnemar, permutation_tests
+from edgereverie.evaluation.statistics import SeedSpread, bootstrap
+from edgereverie.records import Score, as_json
 from edgereverie.registry import BENCHMARKS
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
-VERSION = 1
-NOT_AVAILABLE = "n/a"
-MINUS = "\N{MINUS SIGN}"
+    from edgereverie.evaluation.kept import KeptRun
+    from edgereverie.evaluation.run import Run
+
+__all__ = [
+    "Difference",
+    "Exhibit",
+    "Report",
+    "ReportRun",
+    "figure",
+    "interval",
+    "judgement",
+    "metric_of",
+    "report_json",
+    "report_of",
+    "terminal_table",
+    "title_of",
+    "write_report",
+]
+VERSION = 2
+_POINTS = 200  # of a curve
+_DRAWS = 200  # for the intervals of what confidences are worth, each of which sorts all answers anew
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRun:
     """One column of the report.
 
-    label: what people call it ("starter", "Q8_0 GGUF"). artefact: fingerprint of what answered. counts: raw counts by
-    split. scorers, data: by benchmark, whose rules counted and the hash of what was asked. n: questions answered.
+    label: what people call it ("starter", "Q8_0 GGUF"). artefact: fingerprint of what answered. counts, truths: by split, raw
+    counts and the share of questions whose true answer is yes. scorers, judges: by scorer, whose rules counted and who judged.
+    data, pictures: by benchmark, hashes of what was asked. kinds: share of right answers by kind of question. risks: by
+    scorer, (coverage, risk) where answers have a confidence. n: questions answered.
     """
 
     label: str
     scores: tuple[Score, ...]
     backend: str = ""
     artefact: str = ""
-    seed: int = 0
+    guard: str = ""
+    seed: int | None = None
     n: int = 0
     seconds: float = 0.0
-    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    counts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    truths: Mapping[str, float] = field(default_factory=dict)
     scorers: Mapping[str, str] = field(default_factory=dict)
+    judges: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    kinds: tuple[Score, ...] = ()
+    risks: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def score(self, metric: str) -> Score | None:
         return next((score for score in self.scores if score.metric == metric), None)
@@ -54,21 +85,17 @@ class ReportRun:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``after`` minus ``before``, two labels, over the same images."""
+    """``after`` minus ``before``, two labels, over the same images.
+
+    p: by metric, two-sided, of swapping the runs image by image; none is adjusted for there being several. turned: by scorer,
+    how many answers turned right and how many wrong.
+    """
 
     before: str
     after: str
     scores: tuple[Score, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Exhibit:
-    """A picture for the gallery: what was asked, what is true, and what each run (by label) said."""
-
-    image: Path
-    question: str
-    truth: str
-    answers: tuple[tuple[str, Answer], ...]
+    p: Mapping[str, float] = field(default_factory=dict)
+    turned: Mapping[str, McNemar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +103,7 @@ class Report:
     """Everything that a report shows.
 
     loss: training curves by label, (step, loss) points. parity: by artefact, the figures of its comparison with the
-    model it was made from. spread: scores over training seeds. versions: of the packages that took part. notes: lines
-    of plain text under the headline.
+    model it was made from. spread: scores over training seeds. notes: lines of plain text under the headline.
     """
 
     title: str
@@ -87,7 +113,6 @@ class Report:
     loss: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     parity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spread: tuple[SeedSpread, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def metrics(self) -> list[str]:
@@ -100,35 +125,135 @@ class Report:
                 return next((score for score in difference.scores if score.metric == metric), None)
         return None
 
+    def p(self, before: str, after: str, metric: str) -> float | None:
+        """Of the test of that difference, None where there is none."""
+        found = (one.p.get(metric) for one in self.differences if (one.before, one.after) == (before, after))
+        return next(found, None)
 
-def report_run(label: str, runs: Sequence[Run], *, backend: str = "", artefact: str = "", seed: int = 0) -> ReportRun:
-    """One column from the benchmarks that a model went through. backend: by default, what the answers say."""
-    told = {prediction.answer.backend for run in runs for prediction in run.predictions} - {""}
-    return ReportRun(
-        label=label,
-        scores=tuple(score for run in runs for result in run.results for score in result.scores),
-        backend=backend or ", ".join(sorted(told)),
-        artefact=artefact,
-        seed=seed,
-        n=sum(len(run.items) for run in runs),
-        seconds=sum(run.seconds for run in runs),
-        counts={split: counts for run in runs for result in run.results for split, counts in result.counts().items()},
-        scorers={run.benchmark: ", ".join(result.scorer for result in run.results) for run in runs},
-        data={run.benchmark: run.data for run in runs},
+
+def report_of(
+    kept: Sequence[KeptRun],
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    loss: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    parity: Mapping[str, Mapping[str, Any]] | None = None,
+    spread: Sequence[SeedSpread] = (),
+) -> Report:
+    """The report of finished runs, the first of which is the starting point that the others are compared with.
+
+    Raises DataError where two of them were not asked the same questions of a benchmark.
+    """
+    return Report(
+        title=title,
+        runs=tuple(column(one) for one in kept),
+        differences=tuple(_difference(kept[0], one) for one in kept[1:]),
+        exhibits=exhibits(kept),
+        loss=loss or {},
+        parity=parity or {},
+        spread=tuple(spread),
+        notes=tuple(notes),
     )
 
 
-def difference(before: tuple[str, Sequence[Run]], after: tuple[str, Sequence[Run]]) -> Difference:
-    """Paired differences over every benchmark that both (label, runs) went through."""
-    earlier = {result.scorer: result for run in before[1] for result in run.results}
-    scores = [
-        score
-        for run in after[1]
-        for result in run.results
-        if result.scorer in earlier
-        for score in compare(BENCHMARKS.get(run.benchmark), earlier[result.scorer], result)
-    ]
-    return Difference(before[0], after[0], tuple(scores))
+def column(kept: KeptRun) -> ReportRun:
+    """One run's scores, what confidences are worth, and where all of it came from."""
+    results = [(run, result) for run in kept.runs for result in run.results]
+    return ReportRun(
+        label=kept.label,
+        scores=tuple(score for run, result in results for score in _scores(run, result)),
+        backend=kept.backend,
+        artefact=kept.artefact,
+        guard=kept.guard,
+        seed=kept.seed,
+        n=sum(len(run.items) for run in kept.runs),
+        seconds=sum(run.seconds for run in kept.runs),
+        counts={split: counts for _, result in results for split, counts in result.counts().items()},
+        truths={split: share for run, result in results for split, share in _truths(run, result)},
+        scorers={result.scorer: _source(result) for _, result in results},
+        judges={result.scorer: result.judge for _, result in results if result.judge},
+        data={run.benchmark: run.data for run in kept.runs},
+        pictures={run.benchmark: run.pictures for run in kept.runs},
+        kinds=tuple(score for run, result in results for score in _kinds(run, result)),
+        risks={result.scorer: risks for run, result in results if (risks := _risks(run, result))},
+        versions=kept.versions,
+    )
+
+
+def _scores(run: Run, result: BenchmarkResult) -> list[Score]:
+    """What was counted, and what the confidences were worth, split by split."""
+    scores = [*result.scores, *(figures(run, result, resamples=_DRAWS) if result is run.results[0] else ())]
+    order = list(dict.fromkeys(split_of(score.metric) for score in scores))
+    return sorted(scores, key=lambda score: order.index(split_of(score.metric)))
+
+
+def _source(result: BenchmarkResult) -> str:
+    return BENCHMARKS.get(result.benchmark).variants[result.variant].source
+
+
+def _truths(run: Run, result: BenchmarkResult) -> Iterator[tuple[str, float]]:
+    """The share of true yes of each split whose questions are all answered with yes or no."""
+    for tally in result.tallies:
+        split = split_of(f"{tally.split}/")
+        truths = [item.truth.strip().lower() for item in run.items if not split or item.split == split]
+        if truths and {"yes", "no"} >= set(truths):
+            yield tally.split, truths.count("yes") / len(truths)
+
+
+def _kinds(run: Run, result: BenchmarkResult) -> Iterator[Score]:
+    """Right answers by kind of question, where a benchmark tells kinds that are not its splits."""
+    items = {item.id: item for item in run.items}
+    marked: dict[str, list[tuple[str, float]]] = {}
+    for mark in result.marks:
+        if (item := items.get(mark.id)) is not None and item.kind and item.kind != item.split:
+            marked.setdefault(item.kind, []).append((item.unit, mark.right))
+    for kind, rows in marked.items() if len(marked) > 1 else ():
+        _, counts = per_unit([unit for unit, _ in rows], [(right, 1) for _, right in rows], 2)
+        found = bootstrap(counts.astype(np.float64), [RIGHT.formula])[0]
+        yield Score(f"{result.scorer}/{kind}/{RIGHT.name}", found.value, found.low, found.high, len(rows))
+
+
+def _risks(run: Run, result: BenchmarkResult) -> list[tuple[float, float]]:
+    """(coverage, risk), the surest answers first; empty where no answer has a confidence."""
+    confidence, right = pairs(run, result)
+    risks = risk_coverage(confidence, right) if len(confidence) else ()
+    return [((k + 1) / len(risks), float(risks[k])) for k in _thinned(len(risks))]
+
+
+def _thinned(length: int) -> list[int]:
+    """At most some 200 places of a long list, first and last among them."""
+    return sorted({round(place) for place in np.linspace(0, length - 1, min(length, _POINTS))})
+
+
+def _difference(before: KeptRun, after: KeptRun) -> Difference:
+    """Paired differences under every scorer of both runs; numbers of two judges are not compared."""
+    earlier = {result.scorer: result for run in before.runs for result in run.results}
+    scores: list[Score] = []
+    p: dict[str, float] = {}
+    turned: dict[str, McNemar] = {}
+    for result in (result for run in after.runs for result in run.results):
+        first = earlier.get(result.scorer)
+        if first is not None and first.judge == result.judge:
+            scores += compare(BENCHMARKS.get(result.benchmark), first, result)
+            p |= _tested(first, result)
+            turned[result.scorer] = _turned(first, result)
+    return Difference(before.label, after.label, tuple(scores), p, turned)
+
+
+def _tested(before: BenchmarkResult, after: BenchmarkResult) -> dict[str, float]:
+    way = BENCHMARKS.get(after.benchmark).variants[after.variant]
+    found = {}
+    for first, second in zip(before.tallies, after.tallies, strict=True):
+        metrics = way.metrics_of(split_of(f"{second.split}/"))
+        chances = permutation_tests(first.counts, second.counts, [metric.formula for metric in metrics])
+        found |= {f"{second.split}/{metric.name}": one.p for metric, one in zip(metrics, chances, strict=True)}
+    return found
+
+
+def _turned(before: BenchmarkResult, after: BenchmarkResult) -> McNemar:
+    was = {mark.id: mark.right >= 1 for mark in before.marks}
+    both = [(was[mark.id], mark.right >= 1) for mark in after.marks if mark.id in was]
+    return mcnemar(np.array([first for first, _ in both], bool), np.array([second for _, second in both], bool))
 
 
 def write_report(folder: Path, report: Report) -> tuple[Path, Path]:
@@ -147,7 +272,7 @@ def report_json(report: Report) -> dict[str, Any]:
     """The report as plain JSON values; figures that are undefined become null, image paths their names."""
     values = as_json(report)
     for exhibit, written in zip(report.exhibits, values["exhibits"], strict=True):
-        written["image"] = exhibit.image.name
+        written["image"] = exhibit.image.name if exhibit.image else None
     return {"edgereverie": "report", "version": VERSION, **_without_nan(values)}
 
 
@@ -159,98 +284,8 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-@cache
-def metric_of(name: str) -> Metric:
-    """How people read a score's name: ``pope/official/random/accuracy`` is an accuracy of the benchmark ``pope``.
+def terminal_table(report: Report) -> RenderableType:
+    """The scores for the terminal, grouped by scorer, as wide as the terminal is; each run with its change to the first."""
+    from edgereverie.evaluation.report_terminal import ScoreTables
 
-    >>> metric_of("chair/table/chair_i").better
-    'lower'
-    """
-    benchmark, variant, last = *name.split("/")[:2], name.rpartition("/")[2]
-    ways = BENCHMARKS.get(benchmark).variants if benchmark in BENCHMARKS.names() else {}
-    for metric in ways[variant].metrics if variant in ways else ():
-        if metric.name == last:
-            return metric
-    return Metric(last, last.replace("_", " ").capitalize(), lambda counts: counts[..., 0], better=None, share=False)
-
-
-def title_of(name: str) -> str:
-    """The whole name for people.
-
-    >>> title_of("pope/official/adversarial/yes_ratio"), title_of("chair/table/chair_i")
-    ('POPE adversarial yes ratio', 'CHAIR_i')
-    """
-    benchmark, _, *split, _ = name.split("/")
-    title = metric_of(name).title
-    if title.upper().startswith(benchmark.upper()):
-        return title
-    lowered = title if title.isupper() or any(ch.isdigit() for ch in title) else title[0].lower() + title[1:]
-    return " ".join([benchmark.upper(), *split, lowered])
-
-
-def figure(value: float, metric: Metric, *, signed: bool = False) -> str:
-    """A value as people read it; shares in percent, differences of shares in percentage points.
-
-    >>> accuracy = metric_of("pope/official/random/accuracy")
-    >>> figure(0.8342, accuracy), figure(0.05, accuracy, signed=True), figure(float("nan"), accuracy)
-    ('83.4 %', '+5.0 pp', 'n/a')
-    """
-    if math.isnan(value):
-        return NOT_AVAILABLE
-    number = f"{100 * value if metric.share else value:{'+' if signed else ''}.1f}".replace("-", MINUS)
-    return number + ((" pp" if signed else " %") if metric.share else "")
-
-
-def interval(score: Score, metric: Metric, *, signed: bool = False) -> str:
-    """The interval's two ends without unit, such as ``81.0 to 85.9``.
-
-    >>> interval(Score("", 0.83, 0.81, 0.859, 3000), metric_of("pope/official/random/accuracy"))
-    '81.0 to 85.9'
-    """
-    if math.isnan(score.low) or math.isnan(score.high):
-        return NOT_AVAILABLE
-    ends = (figure(end, metric, signed=signed) for end in (score.low, score.high))
-    return " to ".join(end.removesuffix(" %").removesuffix(" pp") for end in ends)
-
-
-def judgement(score: Score | None, metric: Metric) -> str:
-    """What a paired difference shows: ``better``, ``worse``, ``unclear`` (the interval holds zero), or nothing.
-
-    >>> judgement(Score("", -0.2, -0.3, -0.1, 100), metric_of("chair/table/chair_i"))
-    'better'
-    """
-    if score is None or metric.better is None or math.isnan(score.value):
-        return ""
-    if score.low <= 0 <= score.high:
-        return "unclear"
-    return "better" if (score.value > 0) == (metric.better == "higher") else "worse"
-
-
-def terminal_table(report: Report) -> Table:
-    """The scores as a table for the terminal: a row for each metric, a column for each run, then the paired change."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(report.title), caption="95 % intervals in brackets, resampled by image")
-    table.add_column("metric", no_wrap=True)
-    for run in report.runs:
-        table.add_column(escape(run.label), justify="right")
-    paired = len(report.runs) > 1 and bool(report.differences)
-    if paired:
-        table.add_column(escape(f"{report.runs[1].label} {MINUS} {report.runs[0].label}"), justify="right")
-    colours = {"better": "green", "worse": "red", "unclear": "yellow"}
-    for name in report.metrics():
-        metric = metric_of(name)
-        cells = [title_of(name)]
-        for run in report.runs:
-            score = run.score(name)
-            cells.append(
-                escape(f"{figure(score.value, metric)} [{interval(score, metric)}]") if score else NOT_AVAILABLE
-            )
-        if paired:
-            change = report.difference(report.runs[0].label, report.runs[1].label, name)
-            verdict = judgement(change, metric)
-            text = f"{figure(change.value, metric, signed=True)} {verdict}".strip() if change else NOT_AVAILABLE
-            cells.append(f"[{colours[verdict]}]{text}[/]" if verdict else text)
-        table.add_row(*cells)
-    return table
+    return ScoreTables(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
@@ -10,38 +11,65 @@ from pathlib import Path
 from typing import Any
 
 from edgereverie.errors import DataError
+from edgereverie.evaluation.answer_files import some
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where it stands, row) of each object of a file: of a JSON list when the file begins with one, else of its lines.
 
-    Raises DataError with file and line, or the number in the list, for anything else than objects.
+    Raises DataError that lists, with file and line or the number in the list, all that is something else than an object.
     """
     text = text_of(path)
     if text.lstrip().startswith("["):
-        for number, row in enumerate(parsed(text, str(path)), start=1):
-            yield f"{path}, entry {number}", _an_object(row, f"{path}, entry {number}")
+        rows = parsed(text, str(path))
+        faults = [
+            f"{path}, entry {number}: {told}" for number, row in enumerate(rows, 1) if (told := _not_an_object(row))
+        ]
+        _raise(path, faults)
+        yield from ((f"{path}, entry {number}", row) for number, row in enumerate(rows, start=1))
         return
     for number, row in _lines(text, path):
         yield f"{path}:{number}", row
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) for each line. Raises DataError with file and line for anything else than JSON objects."""
+    """(line number, object) for each line. Raises DataError that lists, with file and line, all that are no JSON objects."""
     return _lines(text_of(path), path)
 
 
 def text_of(path: Path) -> str:
-    """The whole file, unpacked when it is a ``.gz``. Raises DataError when it is not there or not UTF-8."""
+    """The whole file, unpacked when it is a ``.gz``, without a byte order mark. Raises DataError when it is not there, cut short,
+    or not UTF-8, with the lines that are not."""
     try:
         content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such file.", hint="Check the name; `edgereverie data get` fetches benchmarks."
         ) from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error}).") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, content, error) from None
+
+
+def _not_utf8(path: Path, content: bytes, error: UnicodeDecodeError) -> DataError:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
+        told, hint = "it looks like UTF-16", "Write it as UTF-8; PowerShell does with `-Encoding utf8`."
+    else:
+        lines = [str(n) for n, line in enumerate(content.split(b"\n"), start=1) if _is_not_utf8(line)]
+        told, hint = f"{error.reason} on {len(lines)} lines: {some(lines)}", "Write it as UTF-8, as JSON is."
+    return DataError(f"{path}: cannot be read as UTF-8 text ({told}).", hint=hint)
+
+
+def _is_not_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def parsed(text: str, where: str) -> Any:
@@ -50,6 +78,8 @@ def parsed(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{where}:{error.lineno}: not JSON ({error.msg} at column {error.colno}).") from None
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, nests a thousand deep
+        raise DataError(f"{where}: not JSON that can be read ({error}).") from None
 
 
 def value_of(row: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str) -> Any:
@@ -64,20 +94,35 @@ def value_of(row: Mapping[str, Any], key: str, kind: type | tuple[type, ...], wh
 
 
 def _lines(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    rows, faults = [], []
     lines = text.split("\n")  # not splitlines: U+2028 may stand inside a JSON string
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            if number < len(lines):
-                raise DataError(f"{path}:{number}: the line is empty.", hint="Remove it; every line is one question.")
-            continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno}).") from None
-        yield number, _an_object(row, f"{path}:{number}")
+        except (ValueError, RecursionError) as error:
+            if line.strip() or number < len(lines):
+                faults.append(f"{path}:{number}: {_told(line, error, last=number == len(lines))}")
+            continue
+        if told := _not_an_object(row):
+            faults.append(f"{path}:{number}: {told}")
+        rows.append((number, row))
+    _raise(path, faults)
+    return iter(rows)
 
 
-def _an_object(row: Any, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected a JSON object, found {type(row).__name__}.")
-    return row
+def _told(line: str, error: Exception, *, last: bool) -> str:
+    if not line.strip():
+        return "the line is empty; every line is one row."
+    reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+    return f"not JSON ({reason})" + ("; the file seems to be cut short." if last else ".")
+
+
+def _not_an_object(row: Any) -> str:
+    return "" if isinstance(row, dict) else f"expected a JSON object, found {type(row).__name__}."
+
+
+def _raise(path: Path, faults: list[str], most: int = 20) -> None:
+    if faults:
+        rest = len(faults) - most
+        told = "\n".join(faults[:most]) + (f"\nand {rest:,} more such lines" if rest > 0 else "")
+        raise DataError(told, hint=f"Mend {path.name}, or make it anew; each line is to be one JSON object.")

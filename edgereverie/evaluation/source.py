@@ -60,6 +60,9 @@ class Source:
 
 
 def _under(root: Path, name: str, where: str) -> Path:
+    path = Path(name)
+    if name and not path.is_absolute() and ".." not in path.parts and not root.is_dir():
+        return root / path  # nothing there that a link could lead out of, and nothing to look at on the disk
     try:
         return resolve_under(root, name)
     except DataError as error:

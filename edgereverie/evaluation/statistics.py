@@ -8,13 +8,16 @@ as "n/a", and takes no part in an interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 RESAMPLES = 1000
-_BLOCK = 1 << 22  # numbers drawn at once: bounds the memory at some 100 MB however many images there are
+_BLOCK = (
+    1 << 18
+)  # numbers drawn at once: bounds the memory at some 10 MB however many units there are, and fits a cache
 
 Formula = Callable[[np.ndarray], np.ndarray]
 """Sums of counts (..., columns) -> the metric (...), nan where it is undefined."""
@@ -118,34 +121,72 @@ def yes_ratio(counts: np.ndarray) -> np.ndarray:
     return ratio(tp + fp, tp + fp + tn + fn)
 
 
-def resampled_sums(per_image: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Column sums of ``resamples`` draws of the images with replacement: (images, columns) -> (resamples, columns).
+def d_prime(counts: np.ndarray) -> np.ndarray:
+    """How well yes is told from no, in standard deviations: z(hit rate) - z(false alarm rate). A habit of saying yes leaves it.
 
-    Equal seeds and equal numbers of images draw the same images, whatever the columns hold.
+    counts: TP, FP, TN, FN first. The rates are (TP + 1/2) / (P + 1) and (FP + 1/2) / (N + 1), so that all or none right is
+    finite (Hautus' log-linear rule; Stanislaw and Todorov, Behavior Research Methods 31, 1999). nan where one kind of question
+    is not asked.
+
+    >>> round(float(d_prime(np.array([16, 5, 15, 4]))), 6)  # z(16.5 / 21) - z(5.5 / 21)
+    1.429123
     """
-    images, columns = per_image.shape
+    hits, alarms = _z_rates(counts)
+    return hits - alarms
+
+
+def criterion(counts: np.ndarray) -> np.ndarray:
+    """The habit alone: -(z(hit rate) + z(false alarm rate)) / 2 with the same rates; under 0 leans to yes, above to no.
+
+    >>> round(float(criterion(np.array([18, 10, 10, 2]))), 6) == round(float(-criterion(np.array([10, 2, 18, 10]))), 6)
+    True
+    """
+    hits, alarms = _z_rates(counts)
+    return -(hits + alarms) / 2
+
+
+def _z_rates(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    tp, fp, tn, fn = np.moveaxis(np.asarray(counts, np.float64)[..., :4], -1, 0)
+    present, absent = tp + fn, fp + tn
+    asked = (present > 0) & (absent > 0)
+    return tuple(np.where(asked, _z((said + 0.5) / (of + 1)), np.nan) for said, of in ((tp, present), (fp, absent)))
+
+
+_z = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+
+
+def drawn_units(units: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each unit is drawn when as many are drawn with replacement: blocks of (rows, units), in all ``resamples`` rows.
+
+    Equal seeds and equal numbers of units draw the same ones, whatever is counted about them.
+    """
     rng = np.random.default_rng(seed)
-    sums = np.empty((resamples, columns), dtype=np.float64)
-    step = max(1, _BLOCK // max(1, images * columns))
+    step = max(1, _BLOCK // max(1, units))
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
-        drawn = rng.integers(0, images, size=(rows, images))
-        sums[start : start + rows] = per_image[drawn].sum(axis=1)
-    return sums
+        places = rng.integers(0, units, size=(rows, units), dtype=np.int32) + np.arange(rows)[:, None] * units
+        yield np.bincount(places.ravel(), minlength=rows * units).reshape(rows, units)
+
+
+def resampled_sums(per_unit: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Column sums of ``resamples`` draws of the units with replacement: (units, columns) -> (resamples, columns)."""
+    counts = np.asarray(per_unit, np.float64)
+    drawn = drawn_units(len(counts), resamples=resamples, seed=seed)
+    return np.concatenate([weights.astype(np.float64) @ counts for weights in drawn])
 
 
 def bootstrap(
-    per_image: np.ndarray, formulas: Sequence[Formula], *, resamples: int = RESAMPLES, seed: int = 0
+    per_unit: np.ndarray, formulas: Sequence[Formula], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Interval]:
     """Each formula's value on all images and its 95 % percentile interval (Efron), all from the same draws.
 
-    per_image: (images, columns) counts. Without images, everything is nan.
+    per_unit: (images, columns) counts. Without images, everything is nan.
     """
-    if len(per_image) == 0:
+    if len(per_unit) == 0:
         return [Interval(math.nan, math.nan, math.nan) for _ in formulas]
-    total = per_image.sum(axis=0)
-    sums = resampled_sums(per_image, resamples=resamples, seed=seed)
-    return [_interval(float(formula(total)), formula(sums)) for formula in formulas]
+    total = per_unit.sum(axis=0)
+    sums = resampled_sums(per_unit, resamples=resamples, seed=seed)
+    return [interval_of(float(formula(total)), formula(sums)) for formula in formulas]
 
 
 def paired_bootstrap(
@@ -167,7 +208,8 @@ def paired_bootstrap(
     return bootstrap(np.hstack([before, after]), differences, resamples=resamples, seed=seed)
 
 
-def _interval(value: float, draws: np.ndarray) -> Interval:
+def interval_of(value: float, draws: np.ndarray) -> Interval:
+    """The middle 95 % of draws around a value; those that are undefined are left out."""
     defined = draws[~np.isnan(draws)]
     if math.isnan(value) or defined.size == 0:
         return Interval(math.nan, math.nan, math.nan)

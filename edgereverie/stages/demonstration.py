@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgereverie.bundle import Bundle
 from edgereverie.errors import MissingPackage
@@ -17,9 +18,13 @@ from edgereverie.records import Answer, Options, Turn
 from edgereverie.stages._console import console
 from edgereverie.stages.backbones import open_model
 from edgereverie.stages.data import draw_scenes
-from edgereverie.stages.evaluation import artefact, exhibits, run_benchmarks, versions
+from edgereverie.stages.evaluation import artefact, run_benchmarks, versions
 from edgereverie.stages.exporting import export
 from edgereverie.stages.tuning import merge, train
+
+if TYPE_CHECKING:
+    from edgereverie.evaluation.exhibits import Exhibit
+    from edgereverie.evaluation.kept import KeptRun
 
 PROFILES = ("gguf-q8-0", "onnx-int8")
 _COMPANIONS = 0.7  # as in the starter's diet: POPE's popular and adversarial questions rank by these scenes
@@ -27,7 +32,8 @@ _COMPANIONS = 0.7  # as in the starter's diet: POPE's popular and adversarial qu
 
 def demo(out: Path, *, seed: int = 0, quick: bool = False) -> Path:
     """Everything into the folder ``out``; returns it. quick: a few steps and pictures, to see that it all runs."""
-    from edgereverie.evaluation.report import Report, difference, report_run, terminal_table, write_report
+    from edgereverie.evaluation.kept import keep
+    from edgereverie.evaluation.report import report_of, terminal_table, write_report
     from edgereverie.tuning.card import losses
 
     started = time.monotonic()
@@ -38,7 +44,7 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False) -> Path:
         draw_scenes(data, train=20 if quick else 500, heldout=pictures, seed=1000 + seed, companion_share=_COMPANIONS)
 
     console.rule("2 of 6  the starter, as it ships")
-    gathered = [_measure("starter", "starter", data, out)]
+    gathered = [_measure("starter", "starter", data, out, seed)]
 
     console.rule("3 of 6  reflective tuning, QLoRA")
     settings = [f"train.seed={seed}", f"data.scenes.seed={21 + seed}"]
@@ -53,25 +59,21 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False) -> Path:
     bundles = export(merged, _installed(PROFILES), out / "bundles", allow_parity_failure=quick)
 
     console.rule("5 of 6  the same questions again, in each runtime")
-    gathered.append(_measure("tuned", str(merged), data, out))
-    gathered += [_measure(_title(bundle), str(bundle), data, out) for bundle in bundles]
+    gathered.append(_measure("tuned", str(merged), data, out, seed))
+    gathered += [_measure(_title(bundle), str(bundle), data, out, seed) for bundle in bundles]
 
     console.rule("6 of 6  report")
     questions = [_told("starter", "starter", data), *(_told(_title(bundle), str(bundle), data) for bundle in bundles)]
-    columns = tuple(
-        report_run(label, runs, backend=name, artefact=mark, seed=seed) for label, runs, name, mark in gathered
-    )
-    first = gathered[0]
-    report = Report(
+    for kept in gathered:
+        keep(out, kept)
+    report = report_of(
+        gathered,
         title="The starter before and after reflective tuning",
-        runs=columns,
-        differences=tuple(difference((first[0], first[1]), (label, runs)) for label, runs, *_ in gathered[1:]),
-        exhibits=_flagged(data, questions) + exhibits(gathered),
+        notes=(f"{pictures} held-out scenes, seed {seed}; the starter has {_parameters(merged)} parameters.",),
         loss={"reflective tuning": losses(out / "run" / "log.jsonl")},
         parity={_title(bundle): Bundle.load(bundle).parity for bundle in bundles},
-        versions=versions(),
-        notes=(f"{pictures} held-out scenes, seed {seed}; the starter has {_parameters(merged)} parameters.",),
     )
+    report = replace(report, exhibits=_flagged(data, questions) + report.exhibits)
     write_report(out, report)
     console.print(terminal_table(report))
     console.print(
@@ -96,12 +98,14 @@ def _installed(profiles: Sequence[str]) -> list[str]:
     return here
 
 
-def _measure(label: str, path: str, data: Path, out: Path) -> tuple[str, list[Any], str, str]:
+def _measure(label: str, path: str, data: Path, out: Path, seed: int) -> KeptRun:
+    from edgereverie.evaluation.kept import KeptRun
+
     with open_model(path) as model:
         runs = run_benchmarks(
             model, data, ("pope", "chair"), limit=None, guard="none", journal=out / "answers", label=label
         )
-        return label, runs, model.engine.backend, artefact(model)
+        return KeptRun(label, model.engine.backend, artefact(model), "none", seed, versions(), tuple(runs))
 
 
 def _title(bundle: Path) -> str:
@@ -120,9 +124,9 @@ def _pictures(data: Path) -> list[Path]:
     return sorted((data / "images" / "heldout").glob("*.png"))[:4]
 
 
-def _flagged(data: Path, told: Sequence[tuple[str, list[Answer]]]) -> tuple[Any, ...]:
+def _flagged(data: Path, told: Sequence[tuple[str, list[Answer]]]) -> tuple[Exhibit, ...]:
     from edgereverie.evaluation.benchmarks.chair import BENCHMARK
-    from edgereverie.evaluation.report import Exhibit
+    from edgereverie.evaluation.exhibits import Exhibit, Said
     from edgereverie.evaluation.source import Source
 
     truth = {item.image.name: item.truth for item in BENCHMARK.items(Source(data))}
@@ -131,7 +135,7 @@ def _flagged(data: Path, told: Sequence[tuple[str, list[Answer]]]) -> tuple[Any,
             image,
             "Describe the image in detail.",
             truth[image.name],
-            tuple((label, answers[index]) for label, answers in told),
+            tuple(Said(label, answers[index]) for label, answers in told),
         )
         for index, image in enumerate(_pictures(data))
     )

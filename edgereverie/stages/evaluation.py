@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgereverie.bundle import sha256_of
 from edgereverie.records import Answer, Options
@@ -96,32 +96,25 @@ def evaluate(
 
     data: a folder with the benchmarks' files; by default the project's own held-out scenes, drawn into the report folder.
     """
-    from edgereverie.evaluation.report import Report, difference, report_run, terminal_table, write_report
+    from edgereverie.evaluation.kept import KeptRun, keep
+    from edgereverie.evaluation.report import report_of, terminal_table, write_report
 
     out = out or Path("report")
     if data is None:
         data = out / "scenes"
         if not (data / "manifest.json").is_file():
             draw_scenes(data, train=500, heldout=200, seed=2024, companion_share=0.7)
-    gathered: list[tuple[str, list[Run], str, str]] = []
+    gathered: list[KeptRun] = []
     for path in models:
         with open_model(path, backend=backend) as model:
-            label = _label(path, [name for name, *_ in gathered])
+            label = _label(path, [one.label for one in gathered])
             runs = run_benchmarks(
                 model, data, benchmarks, limit=limit, guard=guard, journal=out / "answers", label=label
             )
-            gathered.append((label, runs, model.engine.backend, artefact(model)))
-    columns = tuple(report_run(label, runs, backend=name, artefact=mark) for label, runs, name, mark in gathered)
-    first = gathered[0]
-    differences = tuple(difference((first[0], first[1]), (label, runs)) for label, runs, *_ in gathered[1:])
-    report = Report(
-        title="Evaluation",
-        runs=columns,
-        differences=differences,
-        exhibits=exhibits(gathered),
-        versions=versions(),
-        notes=(f"Guard: {guard}.",),
-    )
+            gathered.append(KeptRun(label, model.engine.backend, artefact(model), guard, 0, versions(), tuple(runs)))
+    for one in gathered:
+        keep(out, one)
+    report = report_of(gathered, title="Evaluation", notes=(f"Guard: {guard}.",))
     write_report(out, report)
     console.print(terminal_table(report))
     return out
@@ -142,25 +135,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def exhibits(gathered: Sequence[tuple[str, list[Run], str, str]], most: int = 12) -> tuple[Any, ...]:
-    """Questions for the gallery: first those that the runs answer differently, the worst mistakes of the first foremost."""
-    from edgereverie.evaluation.report import Exhibit
-
-    shown = []
-    by_benchmark = {
-        run.benchmark: [(label, r) for label, runs, *_ in gathered for r in runs if r.benchmark == run.benchmark]
-        for run in gathered[0][1]
-    }
-    for columns in by_benchmark.values():
-        items = columns[0][1].items
-        answers = {label: {p.id: p.answer for p in run.predictions} for label, run in columns}
-        disputed = [item for item in items if len({answers[label][item.id].text for label in answers}) > 1]
-        for item in (disputed or list(items))[: most // max(1, len(by_benchmark))]:
-            shown.append(
-                Exhibit(
-                    item.image, item.question, item.truth, tuple((label, answers[label][item.id]) for label in answers)
-                )
-            )
-    return tuple(shown)

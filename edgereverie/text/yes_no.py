@@ -14,7 +14,7 @@ _OPERA_NO = frozenset(("No", "not", "no", "NO"))
 _MARINE_NO = frozenset(("no", "not"))
 
 # VLMEvalKit's list, in its order.
-_PUNCTUATION = (";", "/", "[", "]", '"', "{", "}", "(", ")", "=", "+", "\\", "_", "-", ">", "<", "@", "`", ",", "?", "!")
+_PUNCTUATION = tuple(';/[]"{}()=+\\_-><@`,?!')
 _DIGIT_COMMA = re.compile(r"\d,\d")
 _FULL_STOP = re.compile(r"(?<!\d)\.(?!\d)")
 _MOST_FULL_STOPS = 32  # VLMEvalKit hands re.UNICODE, which is 32, to ``sub`` as the count: later full stops stay

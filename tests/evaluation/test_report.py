@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from rich.console import Console
 
 from edgereverie.errors import DataError
+from edgereverie.evaluation.benchmarks.base import Mark
+from edgereverie.evaluation.exhibits import Exhibit, Reading, Said
+from edgereverie.evaluation.kept import KeptRun
 from edgereverie.evaluation.report import (
-    Exhibit,
     Report,
     ReportRun,
-    difference,
     figure,
     interval,
     judgement,
     metric_of,
-    report_run,
+    report_of,
     terminal_table,
     write_report,
 )
-from edgereverie.evaluation.report_charts import BarGroup, bar_chart, line_chart
-from edgereverie.evaluation.report_html import render
-from edgereverie.evaluation.run import Run, run_benchmark
+from edgereverie.evaluation.report_charts import BarGroup, Curve, bar_chart, line_chart
+from edgereverie.evaluation.report_html import policy, render
+from edgereverie.evaluation.run import run_benchmark
 from edgereverie.evaluation.source import Source
 from edgereverie.evaluation.statistics import spread
 from edgereverie.records import Answer, Claim, Score
@@ -71,43 +75,54 @@ def answer_with(word: str):
     return lambda image, questions, room: [Answer(f"{word}, a ring.", backend="torch", seconds=0.1) for _ in questions]
 
 
-def measured(folder: Path, word: str) -> list[Run]:
-    return [run_benchmark(BENCHMARKS.get(name), Source(folder), answer_with(word)) for name in ("pope", "chair")]
+def kept(folder: Path, label: str, word: str, **told: Any) -> KeptRun:
+    runs = [run_benchmark(BENCHMARKS.get(name), Source(folder), answer_with(word)) for name in ("pope", "chair")]
+    values = {"backend": "torch", "artefact": "", "guard": "none", "seed": 0, "versions": {}} | told
+    return KeptRun(label, **values, runs=tuple(runs))
 
 
 @pytest.fixture
 def report(folder: Path) -> Report:
-    before, after = measured(folder, "Yes"), measured(folder, "No")
     claim = Claim("ring", 7, 11, "ring", 0.1, "contradicted", {"grounding": -0.5})
+    reading = Reading("pope/official", Mark("random/1", HOSTILE, 0.0, 2.0, HOSTILE + ": " + HOSTILE))
     exhibit = Exhibit(
         folder / "images" / "a.png",
         "What is there? " + HOSTILE,
         "ring " + HOSTILE,
-        ((HOSTILE, Answer("Yes, a ring. " + HOSTILE, (claim,), confidence=0.9)), ("tuned", Answer("", abstained=True))),
+        (
+            Said(HOSTILE, Answer("Yes, a ring. " + HOSTILE, (claim,), confidence=0.9), (reading,)),
+            Said("tuned", Answer("", abstained=True)),
+        ),
+        HOSTILE,
+        HOSTILE,
+        HOSTILE,
     )
-    return Report(
+    told = report_of(
+        [
+            kept(folder, HOSTILE, "Yes", artefact="ab" * 32, seed=3, guard=HOSTILE, versions={"edgereverie": HOSTILE}),
+            kept(folder, "tuned", "No", backend=HOSTILE),
+        ],
         title="Report " + HOSTILE,
-        runs=(report_run(HOSTILE, before, artefact="ab" * 32, seed=3), report_run("tuned", after, backend=HOSTILE)),
-        differences=(difference((HOSTILE, before), ("tuned", after)),),
-        exhibits=(exhibit,),
         loss={HOSTILE: [(1, 2.0), (2, 1.0), (3, math.nan)]},
         parity={HOSTILE: {"agreement": 0.5, HOSTILE: HOSTILE, "inner": {"passed": True}}},
         spread=(spread("chair/table/recall", [0.5, 0.7]),),
-        versions={"edgereverie": HOSTILE},
         notes=(HOSTILE,),
     )
+    return replace(told, exhibits=(exhibit, *told.exhibits))
 
 
 def test_the_page_is_well_formed_and_reaches_for_nothing_outside(report: Report, tmp_path: Path) -> None:
     _, path = write_report(tmp_path / "out", report)
     text = path.read_text(encoding="utf-8")
     page = Page(text)
-    assert not page.all("script") and not page.all("link") and not page.all("iframe")
+    assert not page.all("link") and not page.all("iframe") and not page.all("base") and not page.all("object")
     for tag, attributes in page.elements:
         for name, value in attributes.items():
             assert not name.startswith("on"), (tag, name)
-            if name in ("src", "href", "xlink:href", "action", "srcset"):
+            if name in ("src", "xlink:href", "action", "srcset", "formaction"):
                 assert value and value.startswith("data:image/"), (tag, value)
+            if name == "href":
+                assert value and value.startswith("#"), (tag, value)
     style = text[text.index("<style>") : text.index("</style>")]
     assert not re.search(r"@import|url\(|https?:", style)
     assert "default-src 'none'" in text
@@ -115,22 +130,35 @@ def test_the_page_is_well_formed_and_reaches_for_nothing_outside(report: Report,
 
 
 def test_a_report_of_plain_texts_holds_no_address_at_all(folder: Path) -> None:
-    text = render(Report("Plain", (report_run("starter", measured(folder, "Yes")),)))
+    text = render(report_of([kept(folder, "starter", "Yes")], title="Plain"))
     assert not re.search(r"https?:|//[a-z]", text)
 
 
 def test_hostile_texts_do_not_become_elements(report: Report) -> None:
     text = render(report)
-    assert "<script" not in text and "<img src=https" not in text
-    assert len(Page(text).all("img")) == 1
+    assert text.count("<script") == 1 and "<img src=https" not in text
+    assert len(Page(text).all("img")) == len(report.exhibits)
+
+
+def test_the_policy_lets_the_one_script_run_and_nothing_else(report: Report) -> None:
+    text = render(report)
+    script = text[text.index("<script>") + len("<script>") : text.index("</script>")]
+    sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy(script) in text
+    assert f"script-src 'sha256-{sha256}'" in policy(script) and "default-src 'none'" in policy(script)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|fetch|XMLHttp|https?:", script)
 
 
 def test_the_page_is_usable_without_eyes_colours_or_a_mouse(report: Report) -> None:
     text = render(report)
     page = Page(text)
     assert all(attributes.get("alt") for attributes in page.all("img"))
-    assert page.all("svg") and all(a.get("role") == "img" and a.get("aria-label") for a in page.all("svg"))
+    assert all(a.get("aria-hidden") == "true" for a in page.all("svg"))
+    plots = [a for a in page.all("div") if a.get("class") == "plot"]
+    assert plots and all(a.get("role") == "img" and a.get("aria-label") for a in plots)
     assert len(page.all("caption")) == len(page.all("table")) >= 5
+    for form in ("select", "input"):
+        assert page.all(form)
     assert all(attributes.get("scope") for attributes in page.all("th"))
     assert len(page.all("h1")) == 1 and page.all("html")[0]["lang"] == "en"
     claims = [a for a in page.all("span") if (a.get("class") or "").startswith("claim") and "tabindex" in a]
@@ -146,12 +174,25 @@ def test_json_is_strict_and_complete(report: Report, tmp_path: Path) -> None:
         raise AssertionError(f"{word} is not JSON")
 
     data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    assert (data["edgereverie"], data["version"]) == ("report", 1)
+    assert (data["edgereverie"], data["version"]) == ("report", 2)
     before, after = data["runs"]
     assert before["counts"]["pope/official/random"] == {"TP": 3, "FP": 6, "TN": 0, "FN": 0}
-    assert before["scorers"] == {"pope": "pope/official", "chair": "chair/table"}
-    assert before["data"] == after["data"] and len(before["data"]["pope"]) == 64
-    assert (before["seed"], before["n"], before["backend"]) == (3, 30, "torch")
+    sources = {
+        name: BENCHMARKS.get(name.split("/")[0]).variants[name.split("/")[1]].source for name in before["scorers"]
+    }
+    assert before["scorers"] == sources and list(sources) == ["pope/official", "chair/table"]
+    for hashes in ("data", "pictures"):
+        assert before[hashes] == after[hashes] and len(before[hashes]["pope"]) == 64
+    assert (before["seed"], before["n"], before["backend"], before["guard"]) == (3, 30, "torch", HOSTILE)
+    assert before["truths"]["pope/official/random"] == pytest.approx(3 / 9)
+    (change,) = data["differences"]
+    assert (change["before"], change["after"]) == (HOSTILE, "tuned")
+    # Three pictures with 2, 1 and 0 of 3 things there: against "yes", "no" has -1, +1 and +3 more right, +3 in all. Of the 8
+    # sums of +-1, +-1 and +-3, those of at least 3 either way are 5, 3, 3, -3, -3 and -5.
+    assert change["p"]["pope/official/random/accuracy"] == pytest.approx(6 / 8)
+    # Of 27 questions 9 have a true yes, which turned wrong; the other 18 turned right.
+    turned = change["turned"]["pope/official"]
+    assert (turned["gained"], turned["lost"]) == (18, 9) and 0 < turned["p"] < 1
     precision = next(score for score in after["scores"] if score["metric"] == "pope/official/random/precision")
     assert precision == {"metric": "pope/official/random/precision", "value": None, "low": None, "high": None, "n": 9}
     assert data["exhibits"][0]["image"] == "a.png"
@@ -170,23 +211,44 @@ def test_the_smallest_report_renders(tmp_path: Path) -> None:
     write_report(tmp_path, empty)
     Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     alone = Report("Unknown", (ReportRun("x", (Score("foo/own/bar_baz", 1.5, 1.0, math.nan, 3),)),))
+    Page(render(alone))
     assert "Bar baz" in render(alone) and "n/a" in render(alone)
     assert "x" in rendered(terminal_table(alone))
 
 
-def rendered(table: object) -> str:
-    console = Console(file=io.StringIO(), width=220)
+def rendered(table: object, width: int = 220) -> str:
+    console = Console(file=io.StringIO(), width=width)
     console.print(table)
     return console.file.getvalue()
 
 
 def test_terminal_table_shows_values_intervals_and_the_paired_change(report: Report) -> None:
     text = rendered(terminal_table(report))
-    line = next(line for line in text.splitlines() if "POPE random accuracy" in line)
+    lines = text.splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("Accuracy"))
     # "Yes" to all nine: 3 right of 9. "No" to all: 6 of 9. Images hold 2, 1 and 0 true objects of 3.
-    assert "33.3 % [" in line and "66.7 % [" in line and "+33.3 pp" in line
-    assert "n/a" in next(line for line in text.splitlines() if "POPE random precision" in line)
+    assert "33.3 % [" in lines[place] and "66.7 % [" in lines[place] and lines[place - 1].strip() == "random"
+    assert "+33.3 pp" in lines[place + 1] and "p = 0.750" in lines[place + 1]
+    assert "n/a" in next(line for line in lines if line.startswith("Precision"))
+    assert lines.index("pope/official".ljust(len(lines[place]))) < place
     assert "<script>" in text  # a terminal shows the label as it is
+
+
+def test_terminal_table_of_many_runs_fits_narrow_terminals(folder: Path) -> None:
+    runs = [kept(folder, f"a run with a long name, {i}", "Yes" if i % 2 else "No") for i in range(7)]
+    table = terminal_table(report_of(runs, title="Many"))
+    for width in (36, 60, 100, 400):
+        lines = rendered(table, width).splitlines()
+        assert max(map(len, lines)) <= width
+        text = " ".join(" ".join(lines).split())
+        # The three splits' accuracies: four runs of "no", three of "yes", each in one piece, with its interval.
+        assert text.count("66.7 % [33.3 to 100.0]") >= 3 * 4, width
+        assert text.count("33.3 % [0.0 to 66.7]") >= 3 * 3, width
+
+
+def test_a_terminal_is_not_steered_by_labels() -> None:
+    run = ReportRun("\x1b[2Jx", (Score("chair/table/chair_i", 0.1, 0.0, 0.2, 5),))
+    assert "\x1b" not in rendered(terminal_table(Report("\x1b]0;t", (run,))))
 
 
 def test_labels_are_not_read_as_terminal_markup() -> None:
@@ -231,20 +293,27 @@ def test_figures() -> None:
 def test_bars_are_drawn_to_scale() -> None:
     metric = metric_of("pope/official/random/accuracy")
     scores = (Score("m", 0.5, 0.25, 0.75, 9), Score("m", 1.0, 1.0, 1.0, 9), Score("m", math.nan, math.nan, math.nan, 9))
-    svg = bar_chart(
+    html = bar_chart(
         metric, [BarGroup("random", tuple((i, f"run {i}", s) for i, s in enumerate(scores)), 0.5)], whole=True
     )
-    widths = [float(a["width"] or 0) for a in Page(svg).all("rect")]
-    assert len(widths) == 2 and widths[0] == pytest.approx(widths[1] / 2)
-    assert "run 2 n/a" in svg and 'class="reference"' in svg
+    drawn = [(a["class"], a["style"]) for a in Page(html).all("i") if "style" in a]
+    bars = [style for name, style in drawn if (name or "").startswith("bar")]
+    assert bars == ["--to:0.5000", "--to:1.0000"]
+    assert [style for name, style in drawn if name == "whisker"] == [
+        "--from:0.2500;--to:0.7500",
+        "--from:1.0000;--to:1.0000",
+    ]
+    assert [style for name, style in drawn if name == "truth"] == ["--to:0.5000"] * 3
+    assert re.search(r"run 2.*?<b>n/a</b>", html)
 
 
 def test_long_curves_are_thinned_and_empty_ones_left_out() -> None:
-    svg = line_chart({"loss": [(step, 1.0) for step in range(10_000)], "none": []})
+    told = {"across": "step", "up": "loss"}
+    svg = line_chart([Curve(1, "loss", [(step, 1.0) for step in range(10_000)]), Curve(2, "none", [])], **told)
     curves = Page(svg).all("polyline")
     assert len(curves) == 1 and len((curves[0]["points"] or "").split()) <= 240
-    assert ">9999</text>" in svg
-    assert line_chart({"none": []}) == "" and line_chart({}) == ""
+    assert ">9999</span>" in svg
+    assert line_chart([Curve(1, "none", [])], **told) == "" and line_chart([], **told) == ""
 
 
 def test_photographs_are_scaled_down_and_scenes_kept_exact(tmp_path: Path) -> None:

@@ -100,3 +100,49 @@ def test_spread_over_seeds() -> None:
     assert math.isnan(s.spread("chair/table/chair_i", [0.1]).deviation)
     with pytest.raises(ValueError, match="at least one"):
         s.spread("chair/table/chair_i", [])
+
+
+@pytest.mark.parametrize(
+    ("counts", "d_prime"),
+    [  # TP FP TN FN of published answers to POPE, and d' as the reference gives it, from uncorrected rates
+        ((1150, 40, 1460, 350), 2.66),
+        ((1365, 482, 1018, 135), 1.80),
+        ((1211, 161, 1339, 289), 2.11),
+    ],
+)
+def test_d_prime_of_published_answers(counts: tuple[int, ...], d_prime: float) -> None:
+    assert float(s.d_prime(np.array(counts))) == pytest.approx(d_prime, abs=0.011)
+
+
+def test_signal_detection_is_scipy_s() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="scipy is the reference")
+    counts = np.random.default_rng(0).integers(0, 40, size=(50, 4))
+    tp, fp, tn, fn = counts.T.astype(float)
+    hits, alarms = stats.norm.ppf((tp + 0.5) / (tp + fn + 1)), stats.norm.ppf((fp + 0.5) / (fp + tn + 1))
+    asked = (tp + fn > 0) & (fp + tn > 0)
+    assert s.d_prime(counts)[asked] == pytest.approx((hits - alarms)[asked], abs=1e-9)
+    assert s.criterion(counts)[asked] == pytest.approx((-(hits + alarms) / 2)[asked], abs=1e-9)
+
+
+def test_signal_detection_at_the_ends_and_without_one_kind_of_question() -> None:
+    assert math.isfinite(float(s.d_prime(np.array([10, 0, 10, 0])))) and float(s.d_prime(np.array([5, 5, 5, 5]))) == 0
+    assert math.isnan(float(s.d_prime(np.array([10, 0, 0, 2])))) and math.isnan(float(s.criterion(np.zeros(4))))
+    assert float(s.criterion(np.array([10, 10, 0, 0]))) < 0 < float(s.criterion(np.array([0, 0, 10, 10])))
+
+
+def test_draws_are_multinomial() -> None:
+    drawn = np.concatenate(list(s.drawn_units(20, resamples=4000)))
+    assert drawn.shape == (4000, 20) and np.all(drawn.sum(axis=1) == 20)
+    # Each unit: Binomial(20, 1/20), of mean 1 and variance 19/20; two units: covariance -1/20.
+    assert drawn.mean(axis=0) == pytest.approx(np.ones(20), abs=5 * math.sqrt(0.95 / 4000))
+    covariance = np.cov(drawn.T)
+    assert np.diag(covariance) == pytest.approx(np.full(20, 0.95), abs=0.12)
+    assert covariance[~np.eye(20, dtype=bool)].mean() == pytest.approx(-0.05, abs=0.003)
+
+
+def test_equal_seeds_draw_equal_units_whatever_is_counted() -> None:
+    rng = np.random.default_rng(1)
+    one, other = rng.integers(0, 9, (30, 2)), rng.integers(0, 9, (30, 5))
+    both = s.resampled_sums(np.hstack([one, other]), seed=3)
+    assert np.array_equal(both[:, :2], s.resampled_sums(one, seed=3))
+    assert np.array_equal(both[:, 2:], s.resampled_sums(other, seed=3))

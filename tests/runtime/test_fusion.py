@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from edgereverie import measures
 from edgereverie.errors import BundleError
-from edgereverie.runtime.calibration import measures, scaling
+from edgereverie.runtime.calibration import scaling
 from edgereverie.runtime.calibration.fusing import fitted
 from edgereverie.runtime.fusion import EVERY, Feature, Fusion, Reading, figures, fusion_of
 
@@ -57,7 +58,7 @@ def test_probabilities_of_new_claims_come_true_as_often_as_they_say() -> None:
     learned = fitted(rows, ["object"] * len(rows), true)
     rows, true = drawn(20_000, seed=1)
     p = np.array([learned.support(row) for row in rows])
-    assert measures.expected_calibration_error(p, true) < 0.015
+    assert measures.ece(p, true) < 0.015
     assert np.all((p > 0) & (p < 1))
 
 
@@ -130,9 +131,7 @@ def test_claims_that_were_not_asked_about_are_read_by_their_words() -> None:
     fresh, true = drawn(20_000, seed=1)
     words = [{"grounding": row["grounding"]} for row in fresh]
     p = np.array([learned.support(row) for row in words])
-    assert (
-        measures.expected_calibration_error(p, true) < 0.02
-    )  # a mean in place of what is missing would be far too sure
+    assert measures.ece(p, true) < 0.02  # a mean in place of what is missing would be far too sure
     assert 0.5 < measures.auroc(p, true) < measures.auroc(np.array([learned.support(row) for row in fresh]), true)
     assert learned.lacks(words[0]) == ("verification",)  # what is promised of full evidence is not promised of this
 

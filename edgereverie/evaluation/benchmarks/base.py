@@ -94,13 +94,14 @@ class Judge:
     """How a judge is asked about an item's answer, and how its replies are read.
 
     requests: (item, answer) -> what to ask. valid: whether a reply can be read; it is asked for again where not. file: replies by
-    request id from a prepared file in the published form.
+    request id from a prepared file in the published form. form: what a reply must hold, for the judge that is asked again.
     """
 
     requests: Callable[[Any, str], Sequence[JudgeRequest]]
     valid: Callable[[str], bool]
     file: Callable[[Path, Sequence[Any]], dict[str, str]]
     max_tokens: int = 512
+    form: str = "exactly what was asked for, in the form that was asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,8 @@ class Variant:
     """One published way of scoring.
 
     source: repository and file whose rule it is. count: (items, texts by id) -> Counted; the texts are the answers, or the
-    judge's replies by request id where there is a ``judge``. metrics: of every split that has none of its own in ``splits``; the
-    names of those stand here too, for reports.
+    judge's replies by request id where there is a ``judge``. metrics: of every split, but of those in ``splits``, which have
+    their own; all names stand in ``metrics``, for reports.
     """
 
     source: str
@@ -128,6 +129,7 @@ class BenchmarkResult:
     """Scores of one run under one way of scoring, which ``scorer`` names: ``pope/official``.
 
     Scores are named ``<scorer>/<split>/<metric>``, without the split where there is one alone, and tallies ``<scorer>/<split>``.
+    judge: who judged, where that way of scoring needs one.
     """
 
     benchmark: str
@@ -135,6 +137,7 @@ class BenchmarkResult:
     scores: tuple[Score, ...]
     tallies: tuple[Tally, ...]
     marks: tuple[Mark, ...]
+    judge: str = ""
 
     @property
     def scorer(self) -> str:
@@ -167,6 +170,14 @@ class Benchmark(Protocol):
         """The way of scoring where none is named."""
         return next(iter(self.variants))
 
+    def ways(self, items: Sequence[Any]) -> list[str]:
+        """The ways of scoring that fit these items; all, unless a benchmark says otherwise."""
+        return list(self.variants)
+
+    def asked(self, path: Path, items: Sequence[Any]) -> list[Any]:
+        """The items that a file of answers is about; all, unless a benchmark knows more pictures than any run is asked about."""
+        return list(items)
+
 
 def variant_of(benchmark: Benchmark, name: str) -> Variant:
     """Raises DataError with the nearest names."""
@@ -186,15 +197,27 @@ def score_answers(
     if way.judge is None:
         check_ids(items, texts)
     counted = way.count(items, texts)
-    scorer, scores, tallies = f"{benchmark.name}/{variant}", [], []
-    for tally in counted.tallies:
-        split = "/".join(filter(None, (scorer, tally.split)))
-        tallies.append(Tally(split, tally.units, tally.columns, tally.counts, tally.items))
-        metrics = way.metrics_of(tally.split)
+    scorer = f"{benchmark.name}/{variant}"
+    tallies = tuple(
+        Tally("/".join(filter(None, (scorer, tally.split))), tally.units, tally.columns, tally.counts, tally.items)
+        for tally in counted.tallies
+    )
+    return BenchmarkResult(
+        benchmark.name, variant, scores_of(benchmark, variant, tallies, seed=seed), tallies, counted.marks
+    )
+
+
+def scores_of(benchmark: Benchmark, variant: str, tallies: Sequence[Tally], *, seed: int = 0) -> tuple[Score, ...]:
+    """Every metric of every tally with its interval. tallies: as a result has them, named by scorer and split."""
+    way, scorer, scores = variant_of(benchmark, variant), f"{benchmark.name}/{variant}", []
+    for tally in tallies:
+        metrics = way.metrics_of(tally.split.removeprefix(f"{scorer}/"))
         found = bootstrap(tally.counts, [metric.formula for metric in metrics], seed=seed)
         for metric, interval in zip(metrics, found, strict=True):
-            scores.append(Score(f"{split}/{metric.name}", interval.value, interval.low, interval.high, tally.items))
-    return BenchmarkResult(benchmark.name, variant, tuple(scores), tuple(tallies), counted.marks)
+            scores.append(
+                Score(f"{tally.split}/{metric.name}", interval.value, interval.low, interval.high, tally.items)
+            )
+    return tuple(scores)
 
 
 def compare(
@@ -222,7 +245,8 @@ def compare(
 
 def per_unit(units: Iterable[str], rows: Iterable[Sequence[float]], columns: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Sum rows of counts by unit: the distinct units in first-seen order, and (units, columns), int64 where all are whole."""
-    units, table = list(units), np.asarray(list(rows)).reshape(-1, columns)
+    units = list(units)
+    table = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows)).reshape(-1, columns)
     place: dict[str, int] = {}
     where = np.array([place.setdefault(unit, len(place)) for unit in units], dtype=np.intp)
     sums = np.zeros((len(place), columns), dtype=np.float64 if table.dtype.kind == "f" else np.int64)

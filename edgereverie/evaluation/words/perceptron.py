@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -26,15 +26,23 @@ class Tagger:
 
     def tag(self, words: Sequence[str]) -> list[str]:
         """The Penn Treebank tag of each word, in order."""
+        tags = self.tag_at(words, range(len(words)))
+        return [tags[place] for place in range(len(words))]
+
+    def tag_at(self, words: Sequence[str], places: Iterable[int]) -> dict[int, str]:
+        """The same tags for some of the words alone, by their places: what they do not hang on is left out."""
         window = ["-START-", "-START2-", *map(_shape, words), "-END-", "-END2-"]
-        before, last = "-START2-", "-START-"
-        tags = []
-        for number, word in enumerate(words):
-            tag = self._certain.get(word) or self._predict(
-                word, window[number], window[number + 1], window[number + 3], window[number + 4], last, before
-            )
-            before, last = last, tag
-            tags.append(tag)
+        tags = {-2: "-START2-", -1: "-START-"}
+        needed = set(places)
+        for place in range(len(words) - 1, -1, -1):
+            if place in needed and words[place] not in self._certain:
+                needed.update((place - 1, place - 2))
+        for place in sorted(needed - tags.keys()):
+            word = words[place]
+            tags[place] = self._certain.get(word) or self._predict(
+                word, window[place], window[place + 1], window[place + 3], window[place + 4], tags[place - 1],
+                tags[place - 2],
+            )  # fmt: skip
         return tags
 
     def _predicted(self, word: str, left2: str, left: str, right: str, right2: str, last: str, before: str) -> str:

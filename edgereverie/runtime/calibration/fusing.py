@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgereverie.runtime.calibration import measures
+from edgereverie import measures
 from edgereverie.runtime.calibration.scaling import fit_logistic, isotonic
 from edgereverie.runtime.fusion import ASKED, EVERY, Feature, Fusion, Reading, Readings, figures, seen
 

@@ -9,9 +9,9 @@ from random import Random
 
 import numpy as np
 
+from edgereverie import measures
 from edgereverie.errors import DataError
 from edgereverie.records import Claim
-from edgereverie.runtime.calibration import measures
 from edgereverie.runtime.calibration.fusing import fitted
 from edgereverie.runtime.calibration.rules import (
     AnswerKind,
@@ -165,9 +165,9 @@ def _report(fusion: Fusion, answers: Sequence[Known], alpha: float) -> dict[str,
     found = {
         "true_share": float(true.mean()),
         "auroc/fusion": measures.auroc(support, true),
-        "ece15": measures.expected_calibration_error(support, true),
+        "ece15": measures.ece(support, true),
         "brier": measures.brier(support, true),
-        "aurc": measures.area_under_risk(support, true),
+        "aurc": measures.aurc(support, true),
         f"coverage_at_{alpha:.2f}": measures.coverage_at_risk(support, true, alpha),
         "contradicted/false": float(struck[true == 0].mean()) if (true == 0).any() else math.nan,
         "contradicted/true": float(struck[true == 1].mean()) if (true == 1).any() else math.nan,

@@ -2,31 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from string import Template
+from edgereverie.text.prompt import Prompt, shipped_prompt
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A text with ``$blanks``. sha256: of the text as it lies in the package."""
-
-    name: str
-    text: str
-    sha256: str
-
-    def filled(self, **blanks: str) -> str:
-        """The text with every blank filled. A blank without a value, or a value without a blank, is a KeyError."""
-        template = Template(self.text)
-        if unknown := set(blanks) - set(template.get_identifiers()):
-            raise KeyError(*sorted(unknown))
-        return template.substitute(blanks).strip()
-
-
-@cache
 def prompt(name: str) -> Prompt:
     """The shipped prompt of that name."""
-    content = (files(__name__) / f"{name}.txt").read_bytes()
-    return Prompt(name, content.decode("utf-8"), hashlib.sha256(content).hexdigest())
+    return shipped_prompt(__name__, name)

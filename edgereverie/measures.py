@@ -48,10 +48,10 @@ def brier(probabilities: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean((probabilities - right) ** 2))
 
 
-def expected_calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
+def ece(probabilities: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
     """Distance of mean probability and share of right items, over bins of equal width (low, high], weighted by their items.
 
-    >>> expected_calibration_error(np.array([0.9, 0.9]), np.array([1, 0])).__round__(6)
+    >>> ece(np.array([0.9, 0.9]), np.array([1, 0])).__round__(6)
     0.4
     """
     edges = np.linspace(0.0, 1.0, bins + 1)
@@ -60,19 +60,32 @@ def expected_calibration_error(probabilities: np.ndarray, right: np.ndarray, bin
     return float(np.abs(gap).sum() / len(probabilities))
 
 
-def risk_by_coverage(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
+def adaptive_ece(probabilities: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
+    """The same over bins of equally many items (Nguyen and O'Connor, 2015); equal probabilities keep their order.
+
+    Where most probabilities are near 1, bins of equal width put nearly all items in one.
+
+    >>> adaptive_ece(np.array([0.9, 0.8, 0.2, 0.1]), np.array([1, 1, 0, 1]), bins=2).__round__(6)
+    0.25
+    """
+    order = np.argsort(probabilities, kind="stable")
+    gap = np.asarray(right, np.float64)[order] - probabilities[order]
+    return float(sum(abs(part.sum()) for part in np.array_split(gap, bins)) / len(gap))
+
+
+def risk_coverage(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Share of wrong items among the k that score highest, k = 1 .. n; equal scores keep their order.
 
-    >>> risk_by_coverage(np.array([0.1, 0.9]), np.array([0, 1])).tolist()
+    >>> risk_coverage(np.array([0.1, 0.9]), np.array([0, 1])).tolist()
     [0.0, 0.5]
     """
     order = np.argsort(-scores, kind="stable")
     return np.cumsum(1.0 - np.asarray(right, np.float64)[order]) / np.arange(1, len(scores) + 1)
 
 
-def area_under_risk(scores: np.ndarray, right: np.ndarray) -> float:
-    """AURC: the mean of ``risk_by_coverage``; 0 is perfect, the share of wrong items is chance."""
-    return float(risk_by_coverage(scores, right).mean())
+def aurc(scores: np.ndarray, right: np.ndarray) -> float:
+    """AURC: the mean of ``risk_coverage``; 0 is perfect, the share of wrong items is chance."""
+    return float(risk_coverage(scores, right).mean())
 
 
 def coverage_at_risk(scores: np.ndarray, right: np.ndarray, alpha: float) -> float:
@@ -81,7 +94,7 @@ def coverage_at_risk(scores: np.ndarray, right: np.ndarray, alpha: float) -> flo
     >>> coverage_at_risk(np.array([4.0, 3.0, 2.0, 1.0]), np.array([1, 1, 0, 0]), 0.4)
     0.75
     """
-    fine = np.flatnonzero(risk_by_coverage(scores, right) <= alpha)
+    fine = np.flatnonzero(risk_coverage(scores, right) <= alpha)
     return float((fine[-1] + 1) / len(scores)) if len(fine) else 0.0
 
 

@@ -1,0 +1,112 @@
+"""``edgereverie score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgereverie.cli.choices import benchmarks
+from edgereverie.cli.console import console, done, print_json
+
+if TYPE_CHECKING:
+    from edgereverie.stages.scoring import Scored
+
+
+def score(
+    bench: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCH[/VARIANT,...]", help="The benchmark; behind a slash, ways of scoring: pope/vcd,opera."
+        ),
+    ],
+    answers: Annotated[
+        Path, typer.Argument(help="Answers in a published form, an evaluation's journal, or what batch wrote.")
+    ],
+    data: Annotated[Path, typer.Option(help="The folder with the benchmarks' files.")] = Path("data"),
+    images: Annotated[Path | None, typer.Option(help="The pictures, for the report; they need not be there.")] = None,
+    split: Annotated[str, typer.Option(metavar="NAMES", help="Only these parts, with commas between them.")] = "",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="The first so many pictures, as the answers were made.")
+    ] = None,
+    all_variants: Annotated[
+        bool, typer.Option("--all-variants", help="Every way of scoring side by side, and what they read differently.")
+    ] = False,
+    judgements: Annotated[
+        Path | None, typer.Option(help="What a judge said of these answers, for ways of scoring that need one.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="What the answers are called. Default: their file's name.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the kept run, and a report over all kept there.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="How many answers that are read differently are shown.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score answers that something else produced, by the rules of the benchmark's own scorer or of others.
+
+    A file with answers that are missing, doubled, unknown or broken is refused, and all that is wrong is listed.
+
+    Example: edgereverie score pope answers.jsonl --data data --all-variants
+    """
+    from edgereverie import stages
+
+    name, _, ways = bench.partition("/")
+    variants = [benchmarks(f"{name}/{way}")[0].partition("/")[2] for way in _listed(ways)] if ways else []
+    benchmarks(name)
+    if variants and all_variants:
+        raise typer.BadParameter("name ways of scoring or take all of them, not both.", param_hint="--all-variants")
+    found = stages.score(
+        name, answers, variants=variants, all_variants=all_variants, data=data, images=images, splits=_listed(split),
+        limit=limit, judgements=judgements, label=label, out=out,
+    )  # fmt: skip
+    if as_json:
+        print_json(_values(found))
+        return
+    _show(found, show)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _show(found: Scored, most: int) -> None:
+    from edgereverie.evaluation.report import report_of, terminal_table
+    from edgereverie.evaluation.scoring_terminal import differing, side_by_side
+
+    run, terminal = found.run, console()
+    if len(run.results) == 1:
+        terminal.print(terminal_table(report_of([found.kept], title=found.kept.label)))
+    else:
+        terminal.print(side_by_side(run))
+        for part in differing(run, found.differing, most):
+            terminal.print(part)
+    if found.report:
+        done(found.report)
+
+
+def _values(found: Scored) -> dict[str, Any]:
+    from edgereverie.records import as_json
+    from edgereverie.registry import BENCHMARKS
+    from edgereverie.told.values import finite
+
+    run = found.run
+    ways = BENCHMARKS.get(run.benchmark).variants
+    return finite({
+        "edgereverie": "scores",
+        "label": found.kept.label,
+        "benchmark": run.benchmark,
+        "answers": len(run.items),
+        "data": run.data,
+        "pictures": run.pictures,
+        "versions": dict(found.kept.versions),
+        "scorers": [
+            {
+                "scorer": result.scorer,
+                "source": ways[result.variant].source,
+                "judge": result.judge,
+                "scores": as_json(result.scores),
+                "counts": result.counts(),
+            }
+            for result in run.results
+        ],
+        "differing": as_json(found.differing),
+    })  # fmt: skip

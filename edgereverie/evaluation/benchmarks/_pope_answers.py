@@ -1,0 +1,81 @@
+"""Files of POPE answers, in the forms in which they are published, matched with the questions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgereverie.evaluation.answer_files import Faults, Row, by_id, in_order
+from edgereverie.evaluation.benchmarks.base import Item
+from edgereverie.evaluation.rows import rows_of
+
+_TEXTS = ("text", "answer", "response")
+_ASKED = re.compile(r"is there an? (.+?) in the im", re.IGNORECASE)  # early versions ask about "the imange"
+
+# LLaVA numbers the questions of all splits in one file: those of random from 10,000,001, those of popular from 20,000,001.
+_LLAVA_STEP = 10_000_000
+_LLAVA_SPLITS = ("adversarial", "random", "popular")
+
+
+def read(path: Path, items: Sequence[Item]) -> dict[str, str]:
+    """Texts by item id. Forms:
+
+    ``{"question_id": 17, "text"}`` of one split (VCD, cd_rethink, MARINE), with the split in ``category`` of several;
+    ``{"question_id": 10000017, "text"}`` of all splits as LLaVA numbers them; ``{"id": "random/17", "text"}``;
+    ``{"question", "answer"}`` in the questions' order (POPE's own).
+
+    Where the items are of one split, a file of several answers only for that. Rows that repeat the picture or the question
+    must repeat their item's. Raises DataError that lists all that does not fit.
+    """
+    rows = list(rows_of(path))
+    if rows and not any(key in rows[0][1] for key in ("question_id", "id")):
+        texts = in_order(rows, items, _TEXTS)
+        _check(rows, items)
+        return texts
+    splits = {item.split for item in items}
+    as_llava = any(_number(row) > _LLAVA_STEP for _, row in rows)
+    ids = {where: _id(row, splits, as_llava) for where, row in rows}
+    others = set(_LLAVA_SPLITS) - splits
+    rows = [(where, row) for where, row in rows if str(ids[where]).partition("/")[0] not in others or len(splits) > 1]
+    texts = by_id(((where, {**row, "": ids[where]}) for where, row in rows), items, lambda row: row[""], _TEXTS)
+    of = {item.id: item for item in items}
+    _check(rows, [of[str(ids[where])] for where, _ in rows])
+    return texts
+
+
+def _number(row: Mapping[str, Any]) -> int:
+    id = row.get("question_id")
+    return id if isinstance(id, int) else 0
+
+
+def _id(row: Mapping[str, Any], splits: set[str], as_llava: bool) -> str | None:
+    id = row.get("question_id", row.get("id"))
+    if isinstance(id, bool) or not isinstance(id, (int, str)):
+        return None
+    if isinstance(id, str) and "/" in id:
+        return id
+    if as_llava and isinstance(id, int) and 0 < id < _LLAVA_STEP * len(_LLAVA_SPLITS):
+        return f"{_LLAVA_SPLITS[id // _LLAVA_STEP]}/{id % _LLAVA_STEP}"
+    split = row.get("category", next(iter(splits)) if len(splits) == 1 else None)
+    return f"{split}/{id}" if isinstance(split, str) else None
+
+
+def _check(rows: Sequence[Row], items: Sequence[Item]) -> None:
+    """Raises DataError where a row repeats another picture or question than its item's."""
+    faults = Faults()
+    for (where, row), item in zip(rows, items, strict=True):
+        picture = row.get("image", row.get("image_id"))
+        if isinstance(picture, str) and picture != item.unit:
+            faults.add("answers about other pictures", f"{where} ({picture}, expected {item.unit})")
+        question = row.get("question", row.get("prompt"))
+        asked = _asked(question) if isinstance(question, str) else None
+        if asked is not None and _asked(item.question) not in (asked, None):
+            faults.add("answers to other questions", f"{where} ({question[:60]!r}, expected {item.question!r})")
+    faults.check()
+
+
+def _asked(question: str) -> str | None:
+    found = _ASKED.search(question)
+    return found[1].lower() if found else None

@@ -1,0 +1,155 @@
+"""What judges said, on disk: the journal of a judge that is being asked, and files that were made before.
+
+    {"edgereverie": "judgements", "version": 1, "fingerprint": "...", "judge": "..."}
+    {"id": "mmhal-0", "reply": "Rating: 4", "tries": 1, "read": true, "declined": ""}
+
+The fingerprint is of everything that a reply hangs on: the judge, the way of scoring, each request with its words and
+picture, the room for a reply, and how a request is asked again. Another judge, other answers or other words are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgereverie.bundle import sha256_of
+from edgereverie.errors import DataError
+from edgereverie.evaluation.answer_files import Faults
+from edgereverie.evaluation.append_only import AppendOnly
+from edgereverie.evaluation.benchmarks.base import Judge, JudgeRequest
+from edgereverie.evaluation.prompts import prompt
+from edgereverie.evaluation.rows import json_lines, parsed, text_of, value_of
+from edgereverie.records import as_json
+
+KIND, VERSION = "judgements", 1
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A judge's last reply to one request. tries: how often it was asked. read: whether a rule could read the reply.
+    declined: why it would not reply, in its words."""
+
+    id: str
+    reply: str
+    tries: int
+    read: bool
+    declined: str = ""
+
+
+class Judgements:
+    """found: judgements by request id, those of an earlier run first. path: None keeps them in memory alone."""
+
+    def __init__(self, path: Path | None, mark: str, judge: str, requests: Sequence[str]) -> None:
+        self.found: dict[str, Judgement] = {}
+        self._file: AppendOnly | None = None
+        if path is None:
+            return
+        header = {"edgereverie": KIND, "version": VERSION, "fingerprint": mark, "judge": judge}
+        other = "the journal belongs to another judgement: judge, answers, words or settings differ."
+        self._file = AppendOnly(path, header, other)
+        known = set(requests)
+        for where, row in self._file.rows:
+            judgement = _judgement(row, where)
+            if judgement.id in self.found or judgement.id not in known:
+                told = "was judged before" if judgement.id in self.found else "is no request of this judgement"
+                raise DataError(f"{where}: {judgement.id!r} {told}.", hint="Delete the journal to start over.")
+            self.found[judgement.id] = judgement
+
+    def add(self, judgement: Judgement) -> None:
+        """Write it down before the next request is asked."""
+        if self._file is not None:
+            self._file.append([as_json(judgement)])
+        self.found[judgement.id] = judgement
+
+
+def fingerprint(scorer: str, way: Judge, requests: Sequence[JudgeRequest], identity: str, retries: int) -> str:
+    """SHA-256 of all that the replies hang on. Raises DataError for a request that stands twice."""
+    digest = hashlib.sha256()
+    again = [prompt("again").sha256, way.form, retries]
+    digest.update(_line([scorer, identity, way.max_tokens, again]))
+    seen: set[str] = set()
+    for request in requests:
+        if request.id in seen:
+            raise DataError(
+                f"{scorer} asks its judge {request.id!r} twice.", hint="Give each request an id of its own."
+            )
+        seen.add(request.id)
+        picture = sha256_of(request.image) if request.image is not None else ""
+        digest.update(_line([request.id, as_json(request.turns), picture]))
+    return digest.hexdigest()
+
+
+def is_one(path: Path) -> bool:
+    """Is the file a journal of judgements?"""
+    first = text_of(path).partition("\n")[0]
+    try:
+        row = json.loads(first)
+    except json.JSONDecodeError:
+        return False
+    return isinstance(row, dict) and row.get("edgereverie") == KIND
+
+
+def read_kept(path: Path, requests: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """(judge's name, replies by request id) of a whole journal. Raises DataError that lists missing, doubled and unknown ids."""
+    faults, found, known = Faults(), {}, set(requests)
+    (number, header), *rows = json_lines(path)
+    if header.get("version") != VERSION:
+        raise DataError(f"{path}:{number}: not a version {VERSION} journal of {KIND}.", hint="Judge the answers again.")
+    for number, row in rows:
+        judgement = _judgement(row, f"{path}:{number}")
+        if judgement.id not in known:
+            faults.add("replies that belong to no request", f"{judgement.id} ({path}:{number})")
+        elif judgement.id in found:
+            faults.add("requests replied to more than once", f"{judgement.id} ({path}:{number})")
+        else:
+            found[judgement.id] = judgement.reply
+    for id in requests:
+        if id not in found:
+            faults.add("requests without a reply", id)
+    faults.check("The judge was asked about other questions, or stopped in the middle; ask it again with this journal.")
+    return str(header.get("judge", "")), {id: found[id] for id in requests}
+
+
+def judge_named_in(path: Path) -> str:
+    """The names that a file in a published form gives its judge under ``model``; empty where it gives none."""
+    text = text_of(path)
+    try:
+        values = [json.loads(text)]
+    except json.JSONDecodeError:
+        values = [parsed(line, str(path)) for line in text.split("\n") if line.strip()]
+    return ", ".join(dict.fromkeys(_models(values)))
+
+
+def _models(value: Any) -> Iterator[str]:
+    """Strings, or lists of them, under the key ``model`` of objects, as deep as published forms have them."""
+    if isinstance(value, str) and value.startswith("{"):  # MMHal-Bench's logs of a newer client: objects as strings
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            return
+    if isinstance(value, list):
+        for one in value:
+            yield from _models(one)
+    elif isinstance(value, dict):
+        named = value.get("model")
+        yield from [named] if isinstance(named, str) else [n for n in named or () if isinstance(n, str)]
+        if named is None:
+            for one in value.values():
+                if isinstance(one, (dict, list)):
+                    yield from _models(one)
+
+
+def _judgement(row: dict[str, Any], where: str) -> Judgement:
+    kinds: tuple[tuple[str, type], ...] = (("id", str), ("reply", str), ("tries", int), ("declined", str))
+    values = {key: value_of(row, key, kind, where) for key, kind in kinds}
+    if not isinstance(row.get("read"), bool):
+        raise DataError(f"{where}: 'read' should be true or false, found {row.get('read')!r}.")
+    return Judgement(**values, read=row["read"])
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=True).encode() + b"\n"

@@ -1,0 +1,106 @@
+"""Answers that exist already, scored in one or more ways, and where the ways read them differently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgereverie.errors import DataError
+from edgereverie.evaluation.answers import read_answers
+from edgereverie.evaluation.benchmarks.base import (
+    Benchmark,
+    BenchmarkResult,
+    Item,
+    pictures_hash,
+    questions_hash,
+    score_answers,
+    texts_by_id,
+    variant_of,
+)
+from edgereverie.evaluation.run import Run
+from edgereverie.evaluation.source import Source
+
+Judging = Callable[[Benchmark, str, Sequence[Item], Mapping[str, str]], BenchmarkResult]
+"""(benchmark, way of scoring, items, answers by id) -> its result under a judge."""
+
+
+def score_file(
+    benchmark: Benchmark,
+    source: Source,
+    answers: Path,
+    *,
+    variants: Sequence[str] | None = (),
+    limit: int | None = None,
+    judging: Judging | None = None,
+) -> Run:
+    """The run that a file of answers stands for. variants: ways of scoring, by default the benchmark's own; None
+    for all that fit the questions, those that need a judge only where there is one.
+
+    limit: the first so many pictures. The pictures' hash is empty where they are not there. Raises DataError that lists all that
+    does not fit, and where a way needs a judge and there is none.
+    """
+    items = benchmark.asked(answers, benchmark.items(source, limit))
+    ways = list(dict.fromkeys(_all_ways(benchmark, items, judging) if variants is None else variants))
+    ways = ways or [benchmark.default(items)]
+    judged = [way for way in ways if variant_of(benchmark, way).judge is not None]
+    if judged and judging is None:
+        raise DataError(
+            f"{benchmark.name}/{judged[0]} needs a judge.",
+            hint="--judgements names a file with what one said before, --judge one to ask.",
+        )
+    predictions = read_answers(benchmark, items, answers)
+    texts = texts_by_id(predictions)
+    results = tuple(
+        judging(benchmark, way, items, texts)
+        if judging and way in judged
+        else score_answers(benchmark, way, items, texts)
+        for way in ways
+    )
+    there = all(image.is_file() for image in {item.image for item in items} if image is not None)
+    return Run(
+        benchmark.name,
+        tuple(items),
+        predictions,
+        results,
+        questions_hash(items),
+        pictures_hash(items) if there else "",
+        resumed=0,
+        seconds=sum(one.answer.seconds for one in predictions),
+        judge=", ".join(dict.fromkeys(result.judge for result in results if result.judge)),
+    )
+
+
+def _all_ways(benchmark: Benchmark, items: Sequence[Item], judging: Judging | None) -> list[str]:
+    return [name for name in benchmark.ways(items) if benchmark.variants[name].judge is None or judging]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One text that the ways of scoring do not all read alike. ids: of the questions that it answers. truth: where it is one.
+
+    readings: by scorer, (how it was read, whether that is right), in the scorers' order; None where a scorer left it out.
+    """
+
+    text: str
+    truth: str
+    ids: tuple[str, ...]
+    readings: Mapping[str, tuple[str, float] | None]
+
+
+def disagreements(run: Run) -> list[Disagreement]:
+    """Answers that the run's ways of scoring read differently, equal texts that are read alike together, the most frequent first.
+
+    Ways differ where they read something else, or take the same for right and for wrong.
+    """
+    marks = {result.scorer: {mark.id: (mark.read, mark.right) for mark in result.marks} for result in run.results}
+    found: dict[tuple[object, ...], list[str]] = {}
+    for item, prediction in zip(run.items, run.predictions, strict=True):
+        readings = tuple(by_id.get(item.id) for by_id in marks.values())
+        if len(set(readings)) > 1:
+            found.setdefault((prediction.answer.text, item.truth, readings), []).append(item.id)
+    told = [
+        Disagreement(text, truth, tuple(ids), dict(zip(marks, readings, strict=True)))
+        for (text, truth, readings), ids in found.items()
+    ]
+    return sorted(told, key=lambda one: -len(one.ids))

@@ -1,0 +1,127 @@
+"""Ways of scoring side by side, and runs against each other, as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgereverie.evaluation.comparing import Change, Comparison
+from edgereverie.evaluation.report_words import (
+    NOT_AVAILABLE,
+    benchmark_title,
+    figure,
+    interval,
+    metric_of,
+    probability,
+    split_of,
+)
+from edgereverie.evaluation.run import Run
+from edgereverie.evaluation.scoring import Disagreement
+from edgereverie.records import Score
+from edgereverie.told.text import printable
+
+_COLOURS = {"better": "green", "worse": "red", "unclear": "yellow", "": ""}
+_LONGEST = 160  # characters of an answer that is shown
+
+
+def side_by_side(run: Run) -> RenderableType:
+    """A row for each metric of each split, a column for each way of scoring."""
+    scores = {result.scorer: {_place(score.metric): score for score in result.scores} for result in run.results}
+    places = list(dict.fromkeys(place for by_place in scores.values() for place in by_place))
+    title = f"{benchmark_title(run.benchmark)}, {len(run.items):,} answers; 95 % intervals, resampled by picture"
+    table = _table(title, "", *(scorer.partition("/")[2] for scorer in scores))
+    for before, place in pairwise([("", ""), *sorted(places, key=lambda one: _rank(places, one))]):
+        if place[0] and place[0] != before[0]:
+            table.add_row(Text(printable(place[0]), style="bold"))
+        found = [by_place.get(place) for by_place in scores.values()]
+        title = next(metric_of(score.metric).title for score in found if score)
+        table.add_row(Text(title), *(_told(score) for score in found))
+    return table
+
+
+def differing(run: Run, found: Sequence[Disagreement], most: int) -> Iterator[RenderableType]:
+    """How many answers are read differently, by which ways, and the most frequent of them with their texts."""
+    scorers = [result.scorer for result in run.results]
+    answers = sum(len(one.ids) for one in found)
+    yield Text(
+        f"\n{answers:,} of {len(run.items):,} answers are read differently, {len(found):,} different ones.", "bold"
+    )
+    if not found:
+        return
+    pairs = _table("Answers that two scorers read differently", "", *(name.partition("/")[2] for name in scorers))
+    for one in scorers:
+        counts = (sum(len(d.ids) for d in found if d.readings[one] != d.readings[other]) for other in scorers)
+        pairs.add_row(one.partition("/")[2], *(f"{count:,}" if count else "" for count in counts))
+    yield pairs
+    shown = _table(f"The {min(most, len(found))} most frequent", "answer", "times", "truth",
+                   *(name.partition("/")[2] for name in scorers))  # fmt: skip
+    for one in found[:most]:
+        text = printable(one.text[:_LONGEST]) + ("…" if len(one.text) > _LONGEST else "")
+        readings = (one.readings[scorer] for scorer in scorers)
+        shown.add_row(Text(repr(text)[1:-1] or "(empty)"), f"{len(one.ids):,}", printable(one.truth[:40]),
+                      *(_reading(reading) for reading in readings))  # fmt: skip
+    yield shown
+
+
+def comparison_table(found: Comparison) -> Iterator[RenderableType]:
+    """The changes of one run against another, then question by question."""
+    title = f"{printable(found.after)} against {printable(found.before)}"
+    table = _table(title, "", "n", "before", "after", "difference", "95 % interval", "p", "p (Holm)", "")
+    before = ""
+    for change in found.changes:
+        head = change.metric.rpartition("/")[0]
+        if head != before:
+            table.add_row(Text(printable(head), style="bold"))
+        before = head
+        table.add_row(*_cells(change), Text(change.verdict, style=_COLOURS[change.verdict]))
+    yield table
+    for split, right in found.right.items():
+        told = probability(right.p)
+        yield Text(f"{split}: {right.gained:,} questions gained, {right.lost:,} lost; McNemar {told}", style="dim")
+
+
+def _cells(change: Change) -> Iterator[Text | str]:
+    metric = metric_of(change.metric)
+    yield Text(metric.title)
+    yield f"{change.difference.n:,}"
+    yield figure(change.before.value, metric)
+    yield figure(change.after.value, metric)
+    yield figure(change.difference.value, metric, signed=True)
+    yield interval(change.difference, metric, signed=True)
+    yield probability(change.chance.p).removeprefix("p ").removeprefix("= ") or NOT_AVAILABLE
+    yield probability(change.adjusted).removeprefix("p ").removeprefix("= ")
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    return table
+
+
+def _place(metric: str) -> tuple[str, str]:
+    return split_of(metric), metric.rpartition("/")[2]
+
+
+def _rank(places: Sequence[tuple[str, str]], place: tuple[str, str]) -> tuple[int, int]:
+    """Splits in first-seen order, and in each its metrics in theirs."""
+    splits = list(dict.fromkeys(split for split, _ in places))
+    return splits.index(place[0]), places.index(place)
+
+
+def _told(score: Score | None) -> Text:
+    if score is None:
+        return Text(NOT_AVAILABLE, style="dim")
+    metric = metric_of(score.metric)
+    return Text.assemble((figure(score.value, metric), "bold"), (f" [{interval(score, metric)}]", "dim"))
+
+
+def _reading(reading: tuple[str, float] | None) -> Text:
+    if reading is None:
+        return Text("left out", style="dim")
+    read, right = reading
+    return Text(printable(read[:40]) or "nothing", style="green" if right >= 0.5 else "red")
