@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,26 @@ def test_every_fault_of_an_answer_file_is_listed(folder: Path) -> None:
     for told in ("answered more than once: 7", "belong to no question: 99", "name no question", "without a text in response",
                  "questions without an answer: 11"):  # fmt: skip
         assert told in str(caught.value)
+
+
+def test_a_file_of_answers_is_scored_on_the_parts_that_it_answers(folder: Path) -> None:
+    path = folder / "answers.json"
+
+    def asked(*ids: int) -> list[str]:
+        path.write_text(json.dumps([{"id": id, "response": "Yes"} for id in ids]), encoding="utf-8")
+        return [item.id for item in BENCHMARK.asked(path, items_in(folder))]
+
+    assert asked(3, 9) == ["3", "9"]
+    assert asked(1, 11) == ["1", "2", "8", "11"]  # one answer asks for all of its part
+    assert asked(99) == [str(n) for n in range(1, 12)]
+
+
+def test_all_ways_are_those_that_fit_and_can_be_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    assert BENCHMARK.ways(items_in(folder, "existence")) == ["official", "vlmevalkit"]
+    assert BENCHMARK.ways(items_in(folder, "generative")) == ["official-exact", "lmms-exact"]
+    assert BENCHMARK.ways(items_in(folder)) == ["official-exact", "lmms-exact", "vlmevalkit"]
+    assert BENCHMARK.default(items_in(folder)) == "official"
 
 
 @given(

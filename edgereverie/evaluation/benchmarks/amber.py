@@ -17,11 +17,10 @@ from edgereverie.evaluation.benchmarks import _amber_questions as questions
 from edgereverie.evaluation.benchmarks._amber_files import AmberItem, read_items
 from edgereverie.evaluation.benchmarks.base import Benchmark, Counted, Variant
 from edgereverie.evaluation.rows import rows_of
+from edgereverie.evaluation.similarities import available
 from edgereverie.evaluation.source import Source
 from edgereverie.registry import SIMILARITIES
 from edgereverie.text.yes_no import vlmevalkit
-
-Count = Callable[[Sequence[AmberItem], Mapping[str, str]], Counted]
 
 
 class Amber(Benchmark):
@@ -33,26 +32,44 @@ class Amber(Benchmark):
     @cached_property
     def variants(self) -> Mapping[str, Variant]:
         """``official`` and ``lmms`` with the similarity that is theirs, and behind a hyphen with every other that there is."""
-        own = {
-            "official": _official("en_core_web_lg"),
-            "lmms": _lmms("en_core_web_md"),
-            "vlmevalkit": _vlmevalkit(),
-        }
-        others = {f"official-{name}": _official(name) for name in SIMILARITIES.names() if name != "en_core_web_lg"}
-        fallbacks = {f"lmms-{name}": _lmms(name) for name in SIMILARITIES.names() if name != "en_core_web_md"}
-        return own | others | fallbacks
+        return {way: make(name) for way, (name, make) in _comparing().items()} | {"vlmevalkit": _vlmevalkit()}
 
     def items(self, source: Source, limit: int | None = None) -> list[AmberItem]:
         return read_items(source, limit)
 
     def answers(self, path: Path, items: Sequence[AmberItem]) -> dict[str, str]:
         """Rows with ``id`` and ``response``."""
+        return by_id(rows_of(path), items, _id_of, ("response", "text", "answer"))
 
-        def id_of(row: Mapping[str, object]) -> str | None:
-            id = row.get("id", row.get("question_id"))
-            return str(id) if isinstance(id, (int, str)) and not isinstance(id, bool) else None
+    def asked(self, path: Path, items: Sequence[AmberItem]) -> list[AmberItem]:
+        """The parts that the file answers at all (descriptions, existence, attributes, relations), each as a whole: the authors
+        publish the questions of each on its own, too."""
+        answered = {_id_of(row) for _, row in rows_of(path)}
+        parts = {item.split for item in items if item.id in answered}
+        return [item for item in items if item.split in parts] or list(items)
 
-        return by_id(rows_of(path), items, id_of, ("response", "text", "answer"))
+    def ways(self, items: Sequence[AmberItem]) -> list[str]:
+        """Those that score what is there: where questions alone are, no similarity matters, and where there are descriptions,
+        similarities that are not installed are left out."""
+        described, asked = _parts(items)
+        comparing = [way for way, (name, _) in _comparing().items() if available(SIMILARITIES.get(name))]
+        return [*(comparing if described else ["official"]), *(["vlmevalkit"] if asked else [])]
+
+
+def _comparing() -> dict[str, tuple[str, Callable[[str], Variant]]]:
+    """(similarity, how it is made) of each way of scoring that compares words, first those with the similarity that is theirs."""
+    own = {"official": ("en_core_web_lg", _official), "lmms": ("en_core_web_md", _lmms)}
+    return own | {
+        f"{way}-{name}": (name, make)
+        for way, (theirs, make) in own.items()
+        for name in SIMILARITIES.names()
+        if name != theirs
+    }
+
+
+def _id_of(row: Mapping[str, object]) -> str | None:
+    id = row.get("id", row.get("question_id"))
+    return str(id) if isinstance(id, (int, str)) and not isinstance(id, bool) else None
 
 
 def _official(similarity: str) -> Variant:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgereverie.errors import DataError, MissingPackage
@@ -24,6 +26,10 @@ class SpacySimilarity:
         self.model = model
         self._docs: dict[str, Doc] = {}
         self._found: dict[tuple[str, str], float] = {}
+
+    @property
+    def available(self) -> bool:
+        return find_spec("spacy") is not None and (Path(self.model).is_dir() or find_spec(self.model) is not None)
 
     def __call__(self, one: str, other: str) -> float:
         found = self._found.get((one, other))
