@@ -48,7 +48,9 @@ def test_a_description_is_scored_by_spacy(vectors: SpacySimilarity) -> None:
 
 def test_without_spacy_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spacy", None)
-    with pytest.raises(MissingPackage, match=r"Comparing words by en_core_web_lg needs the package 'spacy'"):
+    with pytest.raises(
+        MissingPackage, match=r"by en_core_web_lg \(scorers that end in -exact do without\) needs the package 'spacy'"
+    ):
         SpacySimilarity("en_core_web_lg")("dog", "cat")
 
 

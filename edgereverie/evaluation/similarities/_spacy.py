@@ -51,7 +51,9 @@ class SpacySimilarity:
         except ImportError as error:
             if error.name != "spacy":
                 raise
-            raise MissingPackage("spacy", f"Comparing words by {self.model}", "eval") from None
+            raise MissingPackage(
+                "spacy", f"Comparing words by {self.model} (scorers that end in -exact do without)", "eval"
+            ) from None
         try:
             return spacy.load(self.model)
         except OSError as error:
