@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from edgereverie.errors import DataError
+from edgereverie.evaluation.benchmarks._chair_items import ChairItem
 from edgereverie.evaluation.benchmarks.base import score_answers
-from edgereverie.evaluation.benchmarks.chair import BENCHMARK, ChairItem
+from edgereverie.evaluation.benchmarks.chair import BENCHMARK
 from edgereverie.evaluation.source import Source
 from edgereverie.text.objects import ObjectVocabulary
 
