@@ -56,6 +56,12 @@ def english(folder: Path | None = None) -> English:
     return English(_punkt(places), _tagger(places), _wordnet(places))
 
 
+def present(folder: Path | None = None) -> bool:
+    """Whether all three are there."""
+    places = tuple(str(place) for place in _places(folder))
+    return all(_located(places, name) for name in (PUNKT, TAGGER, WORDNET))
+
+
 def _places(folder: Path | None) -> list[Path]:
     """The folder and its ``nltk``, then nltk's own order: NLTK_DATA, home, the Python installation, the system."""
     given = [folder, folder / "nltk"] if folder else []
