@@ -118,11 +118,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_models_are_read_from_folders_and_from_nltks_archives(data: Path, packed: bool) -> None:
-    if packed:
-        for folder in ("tokenizers/punkt_tab", "taggers/averaged_perceptron_tagger_eng", "corpora/wordnet"):
-            shutil.make_archive(str(data / folder), "zip", (data / folder).parent, (data / folder).name)
+@pytest.mark.parametrize("layout", ["folders", "archives", "archives side by side"])
+def test_models_are_read_from_folders_and_from_nltks_archives(data: Path, layout: str) -> None:
+    for folder in ("tokenizers/punkt_tab", "taggers/averaged_perceptron_tagger_eng", "corpora/wordnet"):
+        if layout != "folders":
+            place = data / (folder if layout == "archives" else Path(folder).name)
+            shutil.make_archive(str(place), "zip", (data / folder).parent, (data / folder).name)
             shutil.rmtree(data / folder)
     assert present(data)
     found = english(data)
