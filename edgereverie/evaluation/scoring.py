@@ -57,7 +57,7 @@ def score_file(
         else score_answers(benchmark, way, items, texts)
         for way in ways
     )
-    there = all(image.is_file() for image in {item.image for item in items} if image is not None)
+    there = all(item.image is None or item.image.is_file() for item in items)
     return Run(
         benchmark.name,
         tuple(items),
