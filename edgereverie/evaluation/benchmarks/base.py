@@ -285,9 +285,9 @@ def check_ids(items: Sequence[Item], texts: Mapping[str, str]) -> None:
 
 def questions_hash(items: Sequence[Item]) -> str:
     """SHA-256 over ids, questions and truths: equal hashes mean the same test, whoever answered it."""
-    digest = hashlib.sha256()
+    digest, encode = hashlib.sha256(), json.JSONEncoder(ensure_ascii=False).encode
     for item in items:
-        line = json.dumps([item.id, item.question, item.truth], ensure_ascii=False)
+        line = encode([item.id, item.question, item.truth])
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()
 

@@ -107,34 +107,32 @@ def _split(source: Source, path: Path, split: str, limit: int | None) -> list[Po
     pictures: dict[str, Path] = {}
     items = []
     for number, row in json_lines(path):
-        question_id, picture, question, label = map(row.get, ("question_id", "image", "text", "label"))
-        question_id = str(question_id)
-        if not _is_question(row) or question_id in first_line:
-            raise _fault(row, f"{path}:{number}", first_line)
-        first_line[question_id] = number
+        question_id, picture, question, label = map(row.get, _KEYS)
+        id = f"{split}/{question_id}"
+        sound = type(question_id) in (int, str) and type(picture) is type(question) is str and label in ("yes", "no")
+        if not sound or id in first_line:
+            raise _fault(row, f"{path}:{number}", first_line.get(id))
+        first_line[id] = number
         if picture not in pictures:
             pictures[picture] = source.picture("pope", picture, f"{path}:{number}")
-        image = pictures[picture]
-        items.append(PopeItem(f"{split}/{question_id}", image, question, label, picture, label == "yes", split=split))
+        items.append(PopeItem(id, pictures[picture], question, label, picture, label == "yes", split=split))
     if not items:
         raise DataError(f"{path}: the file holds no questions.")
     kept = set(list(pictures)[:limit])
-    return [item for item in items if item.unit in kept]
+    return items if limit is None else [item for item in items if item.unit in kept]
 
 
-def _is_question(row: Mapping[str, Any]) -> bool:
-    texts = type(row.get("image")) is str and type(row.get("text")) is str
-    return texts and type(row.get("question_id")) in (int, str) and row.get("label") in ("yes", "no")
+_KEYS = ("question_id", "image", "text", "label")
 
 
-def _fault(row: Mapping[str, Any], where: str, first_line: Mapping[str, int]) -> DataError:
-    """What is wrong with a row that is no question, or one that was there before."""
-    question_id = str(value_of(row, "question_id", (int, str), where))
+def _fault(row: Mapping[str, Any], where: str, before: int | None) -> DataError:
+    """What is wrong with a row that is no question, or one that stands on line ``before`` too."""
+    value_of(row, "question_id", (int, str), where)
     for key in ("label", "image", "text"):
         value_of(row, key, str, where)
     if row["label"] not in ("yes", "no"):
         return DataError(f"{where}: the label is {row['label']!r}, expected 'yes' or 'no'.")
-    return DataError(f"{where}: question_id {question_id} stands on line {first_line[question_id]} already.")
+    return DataError(f"{where}: question_id {row['question_id']} stands on line {before} already.")
 
 
 Reading = Callable[[str, bool], bool | None]
