@@ -12,6 +12,7 @@ from edgereverie.errors import DataError
 from edgereverie.evaluation.answers import read_answers
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
+    Item,
     pictures_hash,
     questions_hash,
     score_answers,
@@ -58,6 +59,10 @@ def score_file(
         raise DataError(
             f"{benchmark.name}/{judged[0]} needs a judge.",
             hint="--judgements names a file with what one said before, --judge one to ask.",
+        )
+    if judging is not None and not judged:
+        raise DataError(
+            f"A judge was named, and {', '.join(ways)} of {benchmark.name} needs none.", hint="Leave it out."
         )
     predictions = read_answers(benchmark, items, answers)
     texts = texts_by_id(predictions)
