@@ -285,6 +285,16 @@ def test_one_split_is_taken_from_a_file_of_several(folder: Path, tmp_path: Path)
         assert BENCHMARK.answers(path, some) == {item.id: item.id for item in some}
 
 
+def test_answers_that_tell_no_split_are_not_guessed_at(folder: Path, tmp_path: Path) -> None:
+    items = BENCHMARK.items(Source(folder))
+    for row in ({"text": "Yes"}, {"question": "Is there a ring in the image?", "answer": "Yes"}):
+        rows = [row if "answer" in row else {"question_id": n, **row} for n in range(1, 10)]
+        with pytest.raises(
+            DataError, match="the 9 answers tell no split, and those of random, popular, adversarial were"
+        ):
+            BENCHMARK.answers(lines(tmp_path / "answers.jsonl", rows), items)
+
+
 def test_all_that_is_wrong_with_a_file_of_answers_is_listed(folder: Path, tmp_path: Path) -> None:
     items = BENCHMARK.items(Source(folder, splits=("random",)))
     rows: list[dict] = [{"question_id": n, "text": "No"} for n in (1, 2, 2, 4, 5, 99)]

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edgereverie.errors import DataError
 from edgereverie.evaluation.answer_files import Faults, Row, by_id, in_order
 from edgereverie.evaluation.benchmarks.base import Item
 from edgereverie.evaluation.rows import rows_of
@@ -31,19 +32,24 @@ def read(path: Path, items: Sequence[Item]) -> dict[str, str]:
     must repeat their item's. Raises DataError that lists all that does not fit.
     """
     rows = list(rows_of(path))
-    if rows and not any(key in row for _, row in rows for key in ("question_id", "id")):
-        texts = in_order(rows, items, _TEXTS)
-        _check(rows, items)
-        return texts
-    splits = {item.split for item in items}
-    only = next(iter(splits)) if len(splits) == 1 else None
+    splits = list(dict.fromkeys(item.split for item in items))
+    only = splits[0] if len(splits) == 1 else None
+    ordered = bool(rows) and not any(key in rows[0][1] for key in ("question_id", "id"))
     as_llava = any(_number(row) > _LLAVA_STEP for _, row in rows)
-    several = as_llava or any("category" in row for _, row in rows)
 
     def id_of(row: Mapping[str, Any]) -> str | None:
         return _id(row, only, as_llava)
 
-    if only and several:
+    if rows and not only and (len(rows) < len(items) if ordered else not any(id_of(row) for _, row in rows)):
+        raise DataError(
+            f"{path}: the {len(rows):,} answers tell no split, and those of {', '.join(splits)} were asked for.",
+            hint=f"Name the one that they belong to: --split {splits[0]}, say.",
+        )
+    if ordered:
+        texts = in_order(rows, items, _TEXTS)
+        _check(rows, items)
+        return texts
+    if only and (as_llava or any("category" in row for _, row in rows)):
         others = tuple(f"{split}/" for split in _LLAVA_SPLITS if split != only)
         rows = [(where, row) for where, row in rows if not str(id_of(row)).startswith(others)]
     texts = by_id(rows, items, id_of, _TEXTS)
