@@ -40,7 +40,7 @@ def read(path: Path, items: Sequence[Item]) -> dict[str, str]:
     def id_of(row: Mapping[str, Any]) -> str | None:
         return _id(row, only, as_llava)
 
-    if rows and not only and (len(rows) < len(items) if ordered else not any(id_of(row) for _, row in rows)):
+    if rows and only is None and (len(rows) < len(items) if ordered else not any(id_of(row) for _, row in rows)):
         raise DataError(
             f"{path}: the {len(rows):,} answers tell no split, and those of {', '.join(splits)} were asked for.",
             hint=f"Name the one that they belong to: --split {splits[0]}, say.",
@@ -71,8 +71,8 @@ def _id(row: Mapping[str, Any], only: str | None, as_llava: bool) -> str | None:
         return None
     if as_llava and type(id) is int and 0 < id < _LLAVA_STEP * len(_LLAVA_SPLITS):
         return f"{_LLAVA_SPLITS[id // _LLAVA_STEP]}/{id % _LLAVA_STEP}"
-    split = row.get("category", only)
-    return f"{split}/{id}" if isinstance(split, str) else None
+    split = row["category"] if only != "" and row.get("category") in _LLAVA_SPLITS else only
+    return None if split is None else f"{split}/{id}" if split else str(id)
 
 
 def _check(rows: Sequence[Row], items: Sequence[Item]) -> None:
@@ -80,7 +80,7 @@ def _check(rows: Sequence[Row], items: Sequence[Item]) -> None:
     faults = Faults()
     for (where, row), item in zip(rows, items, strict=True):
         picture = row.get("image", row.get("image_id"))
-        if isinstance(picture, str) and picture != item.unit:
+        if isinstance(picture, str) and picture.rpartition("/")[2] != item.unit.rpartition("/")[2]:
             faults.add("answers about other pictures", f"{where} ({picture}, expected {item.unit})")
         question = row.get("question", row.get("prompt"))
         asked = _asked(question) if isinstance(question, str) else None
