@@ -50,9 +50,9 @@ class Source:
 
     def picture(self, benchmark: str, name: str, where: str) -> Path:
         """The picture ``name``. Raises DataError that starts with ``where`` (file:line) when it must be there and is not."""
-        roots = _roots(self.folder, self.images, benchmark)
-        if not self.pictures and name and not (".." in name or isabs(name) or any(map(isdir, roots))):
-            return roots[-1] / name  # asking the disk about each of many thousands takes longer than scoring
+        roots = (self.images,) if self.images else _beside(self.folder, benchmark)
+        if name and not self.pictures and not (".." in name or isabs(name) or any(map(isdir, roots))):
+            return roots[-1] / name  # nothing there that a link could lead out of, and nothing to look at on the disk
         places = [_under(root, name, where) for root in roots]
         found = next((place for place in places if place.is_file()), None)
         if found is None and self.pictures:
@@ -64,8 +64,8 @@ class Source:
 
 
 @lru_cache
-def _roots(folder: Path, images: Path | None, benchmark: str) -> tuple[Path, ...]:
-    return (images,) if images else (folder / benchmark / "images", folder / "images")
+def _beside(folder: Path, benchmark: str) -> tuple[Path, ...]:
+    return folder / benchmark / "images", folder / "images"
 
 
 def _under(root: Path, name: str, where: str) -> Path:
