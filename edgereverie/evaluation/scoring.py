@@ -25,17 +25,19 @@ def score_file(
     source: Source,
     answers: Path,
     *,
-    variants: Sequence[str] = (),
+    variants: Sequence[str] | None = (),
     limit: int | None = None,
     judging: Judging | None = None,
 ) -> Run:
-    """The run that a file of answers stands for. variants: ways of scoring, by default the benchmark's own.
+    """The run that a file of answers stands for. variants: ways of scoring, by default the benchmark's own; None
+    for all that fit the questions, those that need a judge only where there is one.
 
     limit: the first so many pictures. The pictures' hash is empty where they are not there. Raises DataError that lists all that
     does not fit, and where a way needs a judge and there is none.
     """
-    items = benchmark.items(source, limit)
-    ways = list(dict.fromkeys(variants)) or [benchmark.default(items)]
+    items = benchmark.asked(answers, benchmark.items(source, limit))
+    ways = list(dict.fromkeys(_all_ways(benchmark, items, judging) if variants is None else variants))
+    ways = ways or [benchmark.default(items)]
     judged = [way for way in ways if variant_of(benchmark, way).judge is not None]
     if judged and judging is None:
         raise DataError(
@@ -62,6 +64,10 @@ def score_file(
         seconds=sum(one.answer.seconds for one in predictions),
         judge=", ".join(dict.fromkeys(result.judge for result in results if result.judge)),
     )
+
+
+def _all_ways(benchmark: Benchmark, items: Sequence[Item], judging: Judging | None) -> list[str]:
+    return [name for name in benchmark.ways(items) if benchmark.variants[name].judge is None or judging]
 
 
 @dataclass(frozen=True, slots=True)

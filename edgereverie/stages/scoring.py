@@ -71,9 +71,7 @@ def score(
     from edgereverie.evaluation.source import Source
 
     asked = BENCHMARKS.get(benchmark)
-    ways = list(variants)
-    if all_variants:
-        ways = [name for name, way in asked.variants.items() if way.judge is None or judgements]
+    ways = None if all_variants else list(variants)
     source = Source(data, images, pictures=False, splits=tuple(splits))
     judging = _as_told(judgements) if judgements else None
     run = score_file(asked, source, answers, variants=ways, limit=limit, judging=judging)

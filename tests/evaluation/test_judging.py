@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgereverie.errors import BackendError, DataError
+from edgereverie.evaluation.benchmarks import gavie, llavabench, mmhal, mmvet
 from edgereverie.evaluation.benchmarks.base import BenchmarkResult
 from edgereverie.evaluation.benchmarks.mmhal import BENCHMARK as MMHAL
 from edgereverie.evaluation.benchmarks.mmhal import TYPES, MmhalItem
@@ -205,6 +207,29 @@ def test_habits_of_judges_never_change_what_is_read(habits: list[str], at_once: 
     assert judged.replies == {f"p{n}": f"Grounded.\nRating: {n % 7}" for n in range(8)} and list(
         judged.replies
     ) == list(TEXTS)
+
+
+@given(st.text() | st.text("Rating: 0123456789.-,AccuracyRelevancy\n ", max_size=60))
+def test_no_text_breaks_a_reading(reply: str) -> None:
+    rated, graded, paired, scored = (
+        mmhal.rating(reply),
+        mmvet.grade(reply),
+        llavabench.ratings(reply),
+        gavie.scores(reply),
+    )
+    assert rated is None or 0 <= rated <= 6
+    assert graded is None or 0 <= graded <= 1
+    assert paired is None or all(map(math.isfinite, paired))
+    assert scored is None or all(0 <= score <= 10 for score in scored)
+    assert not mmhal.fits(reply) or rated is not None
+
+
+def test_an_endless_reply_is_read_at_once() -> None:
+    began = time.perf_counter()
+    for reply in ("\n" * 200_000, "Relevancy:\n" * 20_000, "* " * 100_000, "rating: 1" * 20_000):
+        assert gavie.scores(reply) is None and mmvet.grade(reply) is None and llavabench.ratings(reply) is None
+        mmhal.fits(reply)
+    assert time.perf_counter() - began < 5
 
 
 # The journal

@@ -181,3 +181,15 @@ def test_a_broken_file_of_questions_is_an_error(tmp_path: Path, questions: objec
 
 def test_limit_keeps_whole_pictures(tmp_path: Path) -> None:
     assert [item.id for item in items_of(tmp_path, limit=1)] == ["v1_0", "v1_1"]
+
+
+def test_the_archive_s_own_layout_is_found(tmp_path: Path) -> None:
+    unpacked = tmp_path / "mmvet" / "mm-vet"
+    (unpacked / "images").mkdir(parents=True)
+    (unpacked / "mm-vet.json").write_text(json.dumps(QUESTIONS))
+    for name in ("a.png", "b.png", "c.png"):
+        (unpacked / "images" / name).write_bytes(b"")
+    assert BENCHMARK.items(Source(tmp_path))[2].image == unpacked / "images" / "b.png"
+    (unpacked / "images" / "b.png").unlink()
+    with pytest.raises(DataError, match=r"'v1_2': the picture 'b.png' is not in"):
+        BENCHMARK.items(Source(tmp_path))

@@ -177,6 +177,14 @@ class Benchmark(Protocol):
         """The way of scoring where none is named."""
         return next(iter(self.variants))
 
+    def ways(self, items: Sequence[Any]) -> list[str]:
+        """The ways of scoring that fit these items; all, unless a benchmark says otherwise."""
+        return list(self.variants)
+
+    def asked(self, path: Path, items: Sequence[Any]) -> list[Any]:
+        """The items that a file of answers is about; all, unless a benchmark knows more pictures than any run is asked about."""
+        return list(items)
+
 
 def variant_of(benchmark: Benchmark, name: str) -> Variant:
     """Raises DataError with the nearest names."""

@@ -53,7 +53,7 @@ METRICS = (
 _TEXTS = ("text", "answer", "response")
 _ID = id_under("id", "question_id")
 # "Relevancy: 8 - it does", "**Accuracy**: 7/10", or as the authors' form has it "Relevancy:\nscore of the answer1: 8".
-_SCORE = r"^[\s*_#>-]*{name}[\s*_]*:[\s*_]*(?:score[^:\n]*:[\s*_]*)?(\d+(?:\.\d+)?)(?![\d.]*\d)"
+_SCORE = r"^[ \t*_#>-]*{name}[\s*_]*:[\s*_]*(?:score[^:\n]*:[\s*_]*)?(\d+(?:\.\d+)?)(?![\d.]*\d)"
 _ACCURACY = re.compile(_SCORE.format(name="accuracy"), re.IGNORECASE | re.MULTILINE)
 _RELEVANCY = re.compile(_SCORE.format(name="relevanc[ye]"), re.IGNORECASE | re.MULTILINE)
 

@@ -1,6 +1,7 @@
 """MM-Vet: 218 open questions that need several abilities at once, graded from 0 to 1 by a judge (Yu et al., ICML 2024).
 
     mmvet/mm-vet.json          {"v1_0": {"imagename", "question", "answer", "capability": ["ocr", "math"]}}
+                               (or mmvet/mm-vet/mm-vet.json with its images/, as the archive unpacks)
     mmvet/llava-mm-vet.jsonl   (or questions.jsonl) LLaVA's form, without right answers and capabilities
     mmvet/images/
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,9 @@ class Mmvet(Benchmark):
 
     def items(self, source: Source, limit: int | None = None) -> list[MmvetItem]:
         """Ids as ``v1_17``. limit: the first so many pictures."""
-        path = source.find("mmvet", "mm-vet.json")
+        path = source.find("mmvet", "mm-vet.json", "mm-vet/mm-vet.json")
+        if path is not None and source.images is None and (path.parent / "images").is_dir():
+            source = replace(source, images=path.parent / "images")
         if path is not None:
             items = _official(path, source)
         else:
