@@ -36,7 +36,9 @@ class ScoreTables:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(printable(self.report.title), style="bold")
-        yield Text("95 % intervals, resampled by image; changes from the first run, on the same images", style="dim")
+        yield Text(
+            "95 % intervals, resampled by picture; changes from the first run, on the same questions", style="dim"
+        )
         for scorer, names in by_scorer(self.report).items():
             table = _columns(self.report, scorer, names)
             if Measurement.get(console, options.update(max_width=_UNBOUNDED), table).maximum > options.max_width:
