@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
+from typing import Any
 
 from edgereverie.evaluation.report import STATISTICS, Report, ReportRun
 from edgereverie.evaluation.report_benchmarks import asked, benchmarks, by_benchmark, titled
 from edgereverie.evaluation.report_charts import Curve, line_chart
 from edgereverie.evaluation.report_gallery import gallery
-from edgereverie.evaluation.report_parts import changed, digest, dot, plain, row, section, table
+from edgereverie.evaluation.report_parts import MISSING, changed, digest, dot, plain, row, section, table
 from edgereverie.evaluation.report_words import (
     NOT_AVAILABLE,
     benchmark_title,
@@ -132,15 +134,23 @@ def _loss(report: Report) -> str:
 
 
 def _parity(report: Report) -> str:
-    if not report.parity:
-        return ""
-    columns = list(dict.fromkeys(key for figures in report.parity.values() for key in figures))
-    rows = [
-        row(escape(label), [plain(figures[key]) if key in figures else NOT_AVAILABLE for key in columns])
-        for label, figures in report.parity.items()
-    ]
-    head = ["Artefact", *(escape(column.replace("_", " ")) for column in columns)]
-    return table("Each exported model against the model it was made from, on the same inputs.", head, rows)
+    """A column for each artefact; what a figure consists of stands under it."""
+    told = [dict(_flat("", figures)) for figures in report.parity.values()]
+    keys = sorted(dict.fromkeys(key for figures in told for key in figures), key=lambda key: ":" in key)
+    rows = [row(escape(key), [plain(figures[key]) if key in figures else MISSING for figures in told]) for key in keys]
+    head = ["", *(escape(label) for label in report.parity)]
+    return (
+        table("Each exported model against the model it was made from, on the same inputs.", head, rows) if rows else ""
+    )
+
+
+def _flat(name: str, told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in told.items():
+        words = f"{name}: {key}" if name else key
+        if isinstance(value, Mapping):
+            yield from _flat(words.replace("_", " "), value)
+        elif value not in (None, [], ()):
+            yield words.replace("_", " "), value
 
 
 def _spread(report: Report) -> str:
