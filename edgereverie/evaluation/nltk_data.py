@@ -4,8 +4,8 @@
     taggers/averaged_perceptron_tagger_eng/      parts of speech
     corpora/wordnet/      dictionary forms (WordNet 3.0)
 
-Each is a folder or the ``.zip`` that nltk publishes, below the folder that is asked for, its ``nltk``, or one of the places
-where nltk looks. All are text and JSON; the pickles of older nltk versions are never read.
+Each is a folder or the ``.zip`` that nltk publishes, with or without the folder above it, in the folder that is asked for, its
+``nltk``, or one of the places where nltk looks. All are text and JSON; the pickles of older nltk versions are never read.
 """
 
 from __future__ import annotations
@@ -56,6 +56,12 @@ def english(folder: Path | None = None) -> English:
     return English(_punkt(places), _tagger(places), _wordnet(places))
 
 
+def present(folder: Path | None = None) -> bool:
+    """Whether all three are there."""
+    places = tuple(str(place) for place in _places(folder))
+    return all(_located(places, name) for name in (PUNKT, TAGGER, WORDNET))
+
+
 def _places(folder: Path | None) -> list[Path]:
     """The folder and its ``nltk``, then nltk's own order: NLTK_DATA, home, the Python installation, the system."""
     given = [folder, folder / "nltk"] if folder else []
@@ -66,8 +72,7 @@ def _places(folder: Path | None) -> list[Path]:
 
 
 def _located(places: Sequence[str], name: str) -> Path | zipfile.Path | None:
-    for place in places:
-        folder = Path(place, name)
+    for folder in (Path(place, *path) for place in places for path in (name.split("/"), name.split("/")[1:])):
         if folder.is_dir():
             return folder
         packed = folder.with_suffix(".zip")
@@ -95,7 +100,7 @@ def _text(places: Sequence[str], name: str, file: str) -> str:
 @lru_cache
 def _punkt(places: tuple[str, ...]) -> Punkt:
     def lines(file: str) -> list[str]:
-        return _text(places, PUNKT, f"english/{file}").splitlines()
+        return [line for line in _text(places, PUNKT, f"english/{file}").split("\n") if line]
 
     try:
         contexts = {word: int(bits) for word, bits in (line.split("\t") for line in lines("ortho_context.tab"))}
