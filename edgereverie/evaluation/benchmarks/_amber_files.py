@@ -26,13 +26,14 @@ ATTRIBUTES = ("state", "number", "action")
 DIMENSIONS = ("existence", "attribute", "relation")
 QUESTIONS = ("existence", *ATTRIBUTES, "relation")
 SPLITS = {
-    "generative": ("description",),
-    "discriminative": QUESTIONS,
     "existence": ("existence",),
+    **{kind: (kind,) for kind in ATTRIBUTES},
     "attribute": ATTRIBUTES,
-    **{kind: (kind,) for kind in (*ATTRIBUTES, "relation")},
+    "relation": ("relation",),
+    "discriminative": QUESTIONS,
+    "generative": ("description",),
 }
-"""The kinds of question in each split; a split holds whole other ones, as the authors report them."""
+"""The kinds of question in each split, parts before the whole that the authors report them in."""
 
 _KINDS = {
     "generative": "description",
