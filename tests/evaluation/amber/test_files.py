@@ -46,7 +46,10 @@ def test_the_authors_single_files_do_as_well(folder: Path, items_in: Items) -> N
         items_in(folder, "attribute")
     (amber / "query_discriminative.json").write_text(json.dumps(queries[2:]), encoding="utf-8")
     assert len(items_in(folder)) == 11
-    for path in amber.glob("query_*"):
+    (amber / "query").mkdir()
+    (amber / "query" / "query_all.json").write_text(json.dumps(queries[:5]), encoding="utf-8")
+    assert len(items_in(folder)) == 5
+    for path in [*amber.glob("query_*"), *amber.glob("query/*")]:
         path.unlink()
     with pytest.raises(DataError, match=r"query_all\.json: no such file"):
         items_in(folder)

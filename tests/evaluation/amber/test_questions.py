@@ -69,6 +69,14 @@ def test_figures_by_hand(folder: Path, items_in: Items) -> None:
     }
 
 
+@pytest.mark.parametrize(("split", "expected"), [("relation", 66.7), ("existence", 66.6)])
+def test_f1_comes_from_rounded_figures_and_is_weakened_more_for_existence(split: str, expected: float) -> None:
+    items = [AmberItem(str(n), None, "", "", "a.jpg", False, split=split, kind=split) for n in range(4)]
+    result = score_answers(BENCHMARK, "official", items, {"0": "No", "1": "No", "2": "Yes", "3": "Yes"})
+    # 2 / 2.001 and 2 / 4.001 are told as 100.0 and 50.0; 1 / 1.5001 is 66.66, 1 / 1.501 is 66.62; not rounded before, 66.64.
+    assert figures(result)[f"{split}/f1"] == expected
+
+
 @pytest.mark.parametrize(
     ("text", "official", "vlmevalkit"),
     [
@@ -103,6 +111,9 @@ def test_vlmevalkit_takes_the_mean_of_the_three_dimensions(folder: Path, items_i
     assert figures(result) == {
         "discriminative/mean_accuracy": 60.0, "existence/accuracy": 50.0, "attribute/accuracy": 80.0, "relation/accuracy": 50.0
     }  # fmt: skip
+    two = items_in(folder, "existence", "relation")
+    found = figures(score_answers(BENCHMARK, "vlmevalkit", two, {"3": "No", "9": "No", "8": "no", "11": "no"}))
+    assert found["discriminative/mean_accuracy"] == pytest.approx(75.0)
     alone = score_answers(BENCHMARK, "vlmevalkit", items_in(folder, "relation"), {"8": "Yes", "11": "yes"})
     assert figures(alone) == {"relation/accuracy": 50.0}
 
