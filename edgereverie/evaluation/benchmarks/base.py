@@ -182,7 +182,7 @@ class Benchmark(Protocol):
         return list(self.variants)
 
     def asked(self, source: Source, limit: int | None, answers: Path) -> list[Any]:
-        """The questions that a file of answers is about; ``items``, unless a benchmark knows more pictures than a run is asked."""
+        """The questions that a file of answers is about; ``items``, unless a benchmark knows more pictures than it asks."""
         return self.items(source, limit)
 
 
