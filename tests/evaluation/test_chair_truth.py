@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from edgereverie.errors import DataError
+from edgereverie.evaluation import nltk_data
 from edgereverie.evaluation.benchmarks._chair_truth import KEPT
 from edgereverie.evaluation.benchmarks.base import score_answers
 from edgereverie.evaluation.benchmarks.chair import BENCHMARK
+from edgereverie.evaluation.run import run_benchmark
 from edgereverie.evaluation.scoring import score_file
 from edgereverie.evaluation.source import Source
+from edgereverie.records import Answer
 
 SYNONYMS = "person, man, woman, people\ndog, puppy\nskis, ski\nbus\ncar\n"
 CATEGORIES = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}, {"id": 18, "name": "dog"}]
@@ -204,6 +207,18 @@ def test_ways_of_scoring_fit_the_vocabulary(coco: Path, folder: Path) -> None:
         score_answers(BENCHMARK, "table", items, {item.id: "" for item in items})
     with pytest.raises(DataError, match="a vocabulary of their own"):
         score_answers(BENCHMARK, "maxlinn", own, {item.id: "" for item in own})
+
+
+def test_what_a_way_of_scoring_lacks_is_said_before_anything_is_asked(
+    coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nltk_data, "_places", lambda folder: [folder])
+
+    def answer(*asked: object) -> list[Answer]:
+        raise AssertionError("a model was asked")
+
+    with pytest.raises(DataError, match="nltk's tokenizers/punkt_tab is in none of"):
+        run_benchmark(BENCHMARK, Source(coco, pictures=False), answer, variants=["opera"])
 
 
 def test_marks_name_the_words_that_are_wrong(coco: Path) -> None:
