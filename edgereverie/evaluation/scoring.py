@@ -51,7 +51,7 @@ def score_file(
     limit: the first so many pictures. The pictures' hash is empty where they are not there. Raises DataError that lists all that
     does not fit, and where a way needs a judge and there is none.
     """
-    items = benchmark.asked(answers, benchmark.items(source, limit))
+    items = benchmark.asked(source, limit, answers)
     ways = list(dict.fromkeys(_all_ways(benchmark, items, judging) if variants is None else variants))
     ways = ways or [benchmark.default(items)]
     judged = [way for way in ways if variant_of(benchmark, way).judge is not None]

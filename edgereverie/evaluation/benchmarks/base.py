@@ -181,9 +181,9 @@ class Benchmark(Protocol):
         """The ways of scoring that fit these items; all, unless a benchmark says otherwise."""
         return list(self.variants)
 
-    def asked(self, path: Path, items: Sequence[Any]) -> list[Any]:
-        """The items that a file of answers is about; all, unless a benchmark knows more pictures than any run is asked about."""
-        return list(items)
+    def asked(self, source: Source, limit: int | None, answers: Path) -> list[Any]:
+        """The questions that a file of answers is about; ``items``, unless a benchmark knows more pictures than it asks."""
+        return self.items(source, limit)
 
 
 def variant_of(benchmark: Benchmark, name: str) -> Variant:
