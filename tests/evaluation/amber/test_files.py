@@ -128,7 +128,7 @@ def test_a_file_of_answers_is_scored_on_the_parts_that_it_answers(folder: Path, 
 
     def asked(*ids: int) -> list[str]:
         path.write_text(json.dumps([{"id": id, "response": "Yes"} for id in ids]), encoding="utf-8")
-        return [item.id for item in BENCHMARK.asked(path, items_in(folder))]
+        return [item.id for item in BENCHMARK.asked(Source(folder, pictures=False), None, path)]
 
     assert asked(3, 9) == ["3", "9"]
     assert asked(1, 11) == ["1", "2", "8", "11"]  # one answer asks for all of its part
