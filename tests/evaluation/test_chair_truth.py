@@ -119,6 +119,18 @@ def test_captions_are_scored_on_the_pictures_that_they_describe(coco: Path, tmp_
     assert [item.id for item in BENCHMARK.items(Source(coco, pictures=False), 1)] == ["9"]
 
 
+def test_an_evaluations_journal_is_scored_on_its_pictures(coco: Path, tmp_path: Path) -> None:
+    (coco / "chair" / "images.txt").write_text("42\n")
+    journal = tmp_path / "starter-chair.jsonl"
+    said = Answer("A dog and a car.", confidence=0.5)
+    source = Source(coco, pictures=False)
+    made = run_benchmark(BENCHMARK, source, lambda *asked: [said], journal=journal, identity="x")
+    (coco / "chair" / "images.txt").unlink()
+    run = score_file(BENCHMARK, source, journal)
+    assert run.results[0].scores == made.results[0].scores
+    assert run.predictions[0].answer.confidence == 0.5
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
