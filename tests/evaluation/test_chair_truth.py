@@ -121,6 +121,9 @@ def test_captions_are_scored_on_the_pictures_that_they_describe(coco: Path, tmp_
 
 def test_an_evaluations_journal_is_scored_on_its_pictures(coco: Path, tmp_path: Path) -> None:
     (coco / "chair" / "images.txt").write_text("42\n")
+    picture = coco / "chair" / "images" / "COCO_val2014_000000000042.jpg"
+    picture.parent.mkdir()
+    picture.write_bytes(b"only its hash is wanted")
     journal = tmp_path / "starter-chair.jsonl"
     said = Answer("A dog and a car.", confidence=0.5)
     source = Source(coco, pictures=False)
