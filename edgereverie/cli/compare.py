@@ -42,13 +42,13 @@ def compare(
 
 
 def _show(found: Compared) -> None:
-    from edgereverie.evaluation.scoring_terminal import comparison_table
+    from edgereverie.evaluation.scoring_terminal import comparison_tables
 
     terminal = console()
     for part in found.parts:
         terminal.print(f"Only {part.told()}", markup=False)
     for one in found.comparisons:
-        for table in comparison_table(one):
+        for table in comparison_tables(one):
             terminal.print(table)
     tests = sum(bool(change.verdict) for one in found.comparisons for change in one.changes)
     draws = {change.chance.resolution for one in found.comparisons for change in one.changes if not change.chance.exact}

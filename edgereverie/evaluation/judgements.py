@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from edgereverie.evaluation.rows import json_lines, parsed, text_of, value_of
 from edgereverie.records import as_json
 
 KIND, VERSION = "judgements", 1
+_THOUGHT = re.compile(r"\A\s*<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,15 @@ def fingerprint(scorer: str, way: Judge, requests: Sequence[JudgeRequest], ident
         picture = sha256_of(request.image) if request.image is not None else ""
         digest.update(_line([request.id, as_json(request.turns), picture]))
     return digest.hexdigest()
+
+
+def without_thoughts(reply: str) -> str:
+    """What a judge says after thinking aloud, as reasoning models do; a reply that never ends its thoughts is empty.
+
+    >>> without_thoughts("<think>Rating: 3? No.</think>\\nRating: 4")
+    'Rating: 4'
+    """
+    return _THOUGHT.sub("", reply).strip()
 
 
 def is_one(path: Path) -> bool:

@@ -6,14 +6,14 @@ the last try is kept as it is, counted as unread, and goes into the scores as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 from edgereverie.errors import BackendError, DataError
 from edgereverie.evaluation.answer_files import some
+from edgereverie.evaluation.at_once import each
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
     BenchmarkResult,
@@ -24,12 +24,20 @@ from edgereverie.evaluation.benchmarks.base import (
     score_answers,
     variant_of,
 )
-from edgereverie.evaluation.judgements import Judgement, Judgements, fingerprint, is_one, judge_named_in, read_kept
+from edgereverie.evaluation.judgements import (
+    Judgement,
+    Judgements,
+    fingerprint,
+    is_one,
+    judge_named_in,
+    read_kept,
+    without_thoughts,
+)
 from edgereverie.evaluation.prompts import prompt
-from edgereverie.evaluation.reading import without_thoughts
 from edgereverie.records import Options, Responder, Turn
 
 RETRIES = 3
+UNNAMED = "an unnamed judge"
 _SHOWN = 300  # characters of a reply that is quoted to its judge
 Progress = Callable[[int, int], None]
 """Called with (requests done, requests in all), first before anything is asked."""
@@ -72,7 +80,7 @@ def judge_run(
     """
     way = _judged(benchmark, variant)
     check_ids(items, texts)
-    requests = [request for item in items for request in way.requests(item, texts[item.id])]
+    requests = way.asked(items, texts)
     scorer = f"{benchmark.name}/{variant}"
     mark = fingerprint(scorer, way, requests, identity or judge.name, retries)
     kept = Judgements(journal, mark, judge.name, [request.id for request in requests])
@@ -80,7 +88,8 @@ def judge_run(
     missing = [request for request in requests if request.id not in kept.found]
     if progress:
         progress(resumed, len(requests))
-    for judgement in _together(lambda request: _ask(judge, way, request, retries), missing, at_once):
+    hand = partial(_ask, judge, way, retries)
+    for judgement in each(missing, [hand] * at_once):
         kept.add(judgement)
         if progress:
             progress(len(kept.found), len(requests))
@@ -119,14 +128,14 @@ def prepared(benchmark: Benchmark, variant: str, items: Sequence[Item], path: Pa
     judge: its name; by default what the file says of it. Raises DataError that lists all that is missing, doubled or unknown.
     """
     way = _judged(benchmark, variant)
-    if is_one(path):
-        expected = [request.id for item in items for request in way.requests(item, "")]
+    if path.is_file() and is_one(path):
+        expected = [request.id for request in way.asked(items, {item.id: "" for item in items})]
         name, replies = read_kept(path, expected)
         replies = {id: without_thoughts(reply) for id, reply in replies.items()}
     else:
-        name, replies = judge_named_in(path), way.file(path, items)
+        name, replies = judge_named_in(path) if path.is_file() else "", way.file(path, items)
     unread = tuple(id for id, reply in replies.items() if not way.valid(reply))
-    return Judged(judge or name or f"told by {path.name}", replies, unread, len(replies))
+    return Judged(judge or name or UNNAMED, replies, unread, len(replies))
 
 
 def score_prepared(
@@ -150,7 +159,7 @@ def _judged(benchmark: Benchmark, variant: str) -> Judge:
     return way
 
 
-def _ask(judge: Responder, way: Judge, request: JudgeRequest, retries: int) -> Judgement:
+def _ask(judge: Responder, way: Judge, retries: int, request: JudgeRequest) -> Judgement:
     """One request, and again with the reason while its reply cannot be read: always greedy, since the question differs."""
     reply, turns = "", request.turns
     options = Options(max_tokens=way.max_tokens)
@@ -170,30 +179,6 @@ def _again(last: Turn, reply: str, form: str) -> Turn:
     said = " ".join(reply.split())
     fault = f"“{said[:_SHOWN]}{'…' if len(said) > _SHOWN else ''}”." if said else "it was empty."
     return replace(last, text=f"{last.text}\n\n{prompt('again').filled(fault=fault, form=form)}")
-
-
-def _together(
-    ask: Callable[[JudgeRequest], Judgement], requests: Sequence[JudgeRequest], at_once: int
-) -> Iterator[Judgement]:
-    """Replies as they come; after a failure nothing new is asked, and what was under way is waited for and given out."""
-    if at_once == 1:
-        yield from map(ask, requests)
-        return
-    waiting = iter(requests)
-    with ThreadPoolExecutor(at_once) as pool:
-        open_ones = {pool.submit(ask, request) for request in islice(waiting, at_once)}
-        failure: BaseException | None = None
-        while open_ones:
-            done, open_ones = wait(open_ones, return_when=FIRST_COMPLETED)
-            for future in done:
-                if error := future.exception():
-                    failure = failure or error
-                    continue
-                yield future.result()
-            if failure is None:
-                open_ones |= {pool.submit(ask, request) for request in islice(waiting, len(done))}
-        if failure is not None:
-            raise failure
 
 
 def _nothing_read(name: str, scorer: str, way: Judge, said: Sequence[Judgement]) -> BackendError:

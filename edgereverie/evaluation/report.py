@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgereverie.bundle import write_text
-from edgereverie.evaluation.benchmarks.base import BenchmarkResult, compare, per_unit
+from edgereverie.evaluation.benchmarks.base import BenchmarkResult, per_unit
+from edgereverie.evaluation.comparing import Change, Comparison, comparisons
 from edgereverie.evaluation.confidence import figures, pairs, risk_coverage
 from edgereverie.evaluation.exhibits import Exhibit, exhibits
-from edgereverie.evaluation.report_words import RIGHT, figure, interval, judgement, metric_of, split_of, title_of
-from edgereverie.evaluation.significance import McNemar, mcnemar, permutation_tests
+from edgereverie.evaluation.report_words import RIGHT, figure, interval, metric_of, split_of, title_of
 from edgereverie.evaluation.statistics import SeedSpread, bootstrap
 from edgereverie.records import Score, as_json
 from edgereverie.registry import BENCHMARKS
@@ -32,13 +32,11 @@ if TYPE_CHECKING:
     from edgereverie.evaluation.run import Run
 
 __all__ = [
-    "Difference",
     "Exhibit",
     "Report",
     "ReportRun",
     "figure",
     "interval",
-    "judgement",
     "metric_of",
     "report_json",
     "report_of",
@@ -84,21 +82,6 @@ class ReportRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """``after`` minus ``before``, two labels, over the same images.
-
-    p: by metric, two-sided, of swapping the runs image by image; none is adjusted for there being several. turned: by scorer,
-    how many answers turned right and how many wrong.
-    """
-
-    before: str
-    after: str
-    scores: tuple[Score, ...]
-    p: Mapping[str, float] = field(default_factory=dict)
-    turned: Mapping[str, McNemar] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """Everything that a report shows.
 
@@ -108,7 +91,7 @@ class Report:
 
     title: str
     runs: tuple[ReportRun, ...]
-    differences: tuple[Difference, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     exhibits: tuple[Exhibit, ...] = ()
     loss: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     parity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -119,16 +102,10 @@ class Report:
         """Names of all metrics, in the order in which the runs bring them."""
         return list(dict.fromkeys(score.metric for run in self.runs for score in run.scores))
 
-    def difference(self, before: str, after: str, metric: str) -> Score | None:
-        for difference in self.differences:
-            if (difference.before, difference.after) == (before, after):
-                return next((score for score in difference.scores if score.metric == metric), None)
-        return None
-
-    def p(self, before: str, after: str, metric: str) -> float | None:
-        """Of the test of that difference, None where there is none."""
-        found = (one.p.get(metric) for one in self.differences if (one.before, one.after) == (before, after))
-        return next(found, None)
+    def change(self, label: str, metric: str) -> Change | None:
+        """What became of one metric from the first run to that one."""
+        changes = (change for one in self.comparisons if one.after == label for change in one.changes)
+        return next((change for change in changes if change.metric == metric), None)
 
 
 def report_of(
@@ -142,12 +119,12 @@ def report_of(
 ) -> Report:
     """The report of finished runs, the first of which is the starting point that the others are compared with.
 
-    Raises DataError where two of them were not asked the same questions of a benchmark.
+    Raises DataError where one of the others was asked other questions than the first, or has no scorer in common with it.
     """
     return Report(
         title=title,
         runs=tuple(column(one) for one in kept),
-        differences=tuple(_difference(kept[0], one) for one in kept[1:]),
+        comparisons=tuple(comparisons(kept)),
         exhibits=exhibits(kept),
         loss=loss or {},
         parity=parity or {},
@@ -195,7 +172,10 @@ def _truths(run: Run, result: BenchmarkResult) -> Iterator[tuple[str, float]]:
     """The share of true yes of each split whose questions are all answered with yes or no."""
     for tally in result.tallies:
         split = split_of(f"{tally.split}/")
-        truths = [item.truth.strip().lower() for item in run.items if not split or item.split == split]
+        parts = [item for item in run.items if split in (item.split, item.kind)]
+        if not parts and tally.items == len(run.items):  # a split that holds them all
+            parts = list(run.items)
+        truths = [item.truth.strip().lower() for item in parts]
         if truths and {"yes", "no"} >= set(truths):
             yield tally.split, truths.count("yes") / len(truths)
 
@@ -207,7 +187,8 @@ def _kinds(run: Run, result: BenchmarkResult) -> Iterator[Score]:
     for mark in result.marks:
         if (item := items.get(mark.id)) is not None and item.kind and item.kind != item.split:
             marked.setdefault(item.kind, []).append((item.unit, mark.right))
-    for kind, rows in marked.items() if len(marked) > 1 else ():
+    splits = {split_of(f"{tally.split}/") for tally in result.tallies}
+    for kind, rows in marked.items() if len(marked) > 1 and not splits >= set(marked) else ():
         _, counts = per_unit([unit for unit, _ in rows], [(right, 1) for _, right in rows], 2)
         found = bootstrap(counts.astype(np.float64), [RIGHT.formula])[0]
         yield Score(f"{result.scorer}/{kind}/{RIGHT.name}", found.value, found.low, found.high, len(rows))
@@ -223,37 +204,6 @@ def _risks(run: Run, result: BenchmarkResult) -> list[tuple[float, float]]:
 def _thinned(length: int) -> list[int]:
     """At most some 200 places of a long list, first and last among them."""
     return sorted({round(place) for place in np.linspace(0, length - 1, min(length, _POINTS))})
-
-
-def _difference(before: KeptRun, after: KeptRun) -> Difference:
-    """Paired differences under every scorer of both runs; numbers of two judges are not compared."""
-    earlier = {result.scorer: result for run in before.runs for result in run.results}
-    scores: list[Score] = []
-    p: dict[str, float] = {}
-    turned: dict[str, McNemar] = {}
-    for result in (result for run in after.runs for result in run.results):
-        first = earlier.get(result.scorer)
-        if first is not None and first.judge == result.judge:
-            scores += compare(BENCHMARKS.get(result.benchmark), first, result)
-            p |= _tested(first, result)
-            turned[result.scorer] = _turned(first, result)
-    return Difference(before.label, after.label, tuple(scores), p, turned)
-
-
-def _tested(before: BenchmarkResult, after: BenchmarkResult) -> dict[str, float]:
-    way = BENCHMARKS.get(after.benchmark).variants[after.variant]
-    found = {}
-    for first, second in zip(before.tallies, after.tallies, strict=True):
-        metrics = way.metrics_of(split_of(f"{second.split}/"))
-        chances = permutation_tests(first.counts, second.counts, [metric.formula for metric in metrics])
-        found |= {f"{second.split}/{metric.name}": one.p for metric, one in zip(metrics, chances, strict=True)}
-    return found
-
-
-def _turned(before: BenchmarkResult, after: BenchmarkResult) -> McNemar:
-    was = {mark.id: mark.right >= 1 for mark in before.marks}
-    both = [(was[mark.id], mark.right >= 1) for mark in after.marks if mark.id in was]
-    return mcnemar(np.array([first for first, _ in both], bool), np.array([second for _, second in both], bool))
 
 
 def write_report(folder: Path, report: Report) -> tuple[Path, Path]:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from edgereverie.evaluation.comparing import Change
 from edgereverie.evaluation.report_words import (
     NOT_AVAILABLE,
     figure,
     interval,
-    judgement,
     metric_of,
+    p_of,
     probability,
 )
 from edgereverie.records import Score
@@ -57,15 +58,12 @@ def value(score: Score | None) -> str:
     return f"<b>{figure(score.value, metric)}</b> <small>{interval(score, metric)}</small>"
 
 
-def change(score: Score, p: float | None, *, ends: bool = True) -> str:
-    """A paired difference: how much, whether that is more than noise, its interval and its p-value."""
-    metric = metric_of(score.metric)
-    verdict = judgement(score, metric)
-    tag = f' <span class="verdict {verdict}">{_MARK[verdict]}</span>' if verdict else ""
-    told = [interval(score, metric, signed=True)] if ends else []
-    told += [probability(p)] if probability(p) else []
-    small = f"<small>{escape(', '.join(told))}</small>" if told else ""
-    return f'<span class="delta">{figure(score.value, metric, signed=True)}{tag}</span>{small}'
+def changed(change: Change) -> str:
+    """A paired difference: how much, whether that is more than chance, its interval and its p-value."""
+    score, metric = change.difference, metric_of(change.metric)
+    tag = f' <span class="verdict {change.verdict}">{_MARK[change.verdict]}</span>' if change.verdict else ""
+    told = filter(None, (interval(score, metric, signed=True), probability(p_of(change))))
+    return f'<span class="delta">{figure(score.value, metric, signed=True)}{tag}</span><small>{escape(", ".join(told))}</small>'
 
 
 def digest(sha256: str) -> str:

@@ -15,8 +15,8 @@ from edgereverie.evaluation.report_words import (
     NOT_AVAILABLE,
     figure,
     interval,
-    judgement,
     metric_of,
+    p_of,
     probability,
     scorer_of,
     split_of,
@@ -114,10 +114,8 @@ def _value(score: Score | None, name: str) -> Text:
 
 def _change(report: Report, label: str, name: str, between: str = " ") -> Text | None:
     """between: what stands before the p-value."""
-    first, metric = report.runs[0].label, metric_of(name)
-    score = report.difference(first, label, name)
-    if score is None:
+    found, metric = report.change(label, name), metric_of(name)
+    if found is None:
         return None
-    verdict, p = judgement(score, metric), probability(report.p(first, label, name))
-    told = " ".join(filter(None, (figure(score.value, metric, signed=True), verdict)))
-    return Text(between.join(filter(None, (told, p))), style=_COLOURS[verdict])
+    told = " ".join(filter(None, (figure(found.difference.value, metric, signed=True), found.verdict)))
+    return Text(between.join(filter(None, (told, probability(p_of(found))))), style=_COLOURS[found.verdict])

@@ -1,10 +1,12 @@
-"""How a report puts scores into words: the metric behind a name, titles, figures, intervals, p-values and verdicts."""
+"""How a report puts scores into words: the metric behind a name, titles, figures, intervals, p-values."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 
+from edgereverie.evaluation.comparing import Change
 from edgereverie.evaluation.confidence import MEASURES, YES_AUROC
 from edgereverie.evaluation.statistics import Metric, ratio
 from edgereverie.records import Score
@@ -21,6 +23,7 @@ _OTHERS = {
         for measure in (*MEASURES.values(), YES_AUROC)
     },
 }
+_BESIDE = ("yes_ratio", "recall", "cover")
 _NAMES = {
     "hallusionbench": "HallusionBench",
     "llavabench": "LLaVA-Bench",
@@ -76,6 +79,30 @@ def benchmark_title(benchmark: str) -> str:
     return _NAMES.get(benchmark, benchmark.upper())
 
 
+def headline(asked: Mapping[str, int]) -> list[str]:
+    """The figures that a scorer is known by, of its scores' names and how many answers each is of.
+
+    The first metric, and a yes ratio or recall that shows what that one hides, of the split with most answers; of equal ones of
+    the last, as benchmarks go from easy to hard. Splits with a first metric of their own have headlines of their own.
+
+    >>> headline({f"pope/official/{s}/{m}": 9 for s in ("random", "popular") for m in ("accuracy", "f1", "yes_ratio")})
+    ['pope/official/popular/accuracy', 'pope/official/popular/yes_ratio']
+    """
+    splits: dict[str, list[str]] = {}
+    for name in asked:
+        splits.setdefault(split_of(name), []).append(name)
+    largest: dict[str, list[str]] = {}
+    for names in splits.values():
+        known = largest.setdefault(names[0].rpartition("/")[2], names)
+        if asked[names[0]] >= asked[known[0]]:
+            largest[names[0].rpartition("/")[2]] = names
+    found = []
+    for names in largest.values():
+        beside = [name for last in _BESIDE for name in names[1:] if name.rpartition("/")[2] == last]
+        found += names[:1] + beside[:1]
+    return found
+
+
 def title_of(name: str) -> str:
     """The whole name for people, without its scorer.
 
@@ -124,25 +151,17 @@ def interval(score: Score, metric: Metric, *, signed: bool = False) -> str:
     return " to ".join(end.removesuffix(" %").removesuffix(" pp") for end in ends)
 
 
-def probability(p: float | None) -> str:
-    """A p-value in words, empty where there is none.
+def p_of(change: Change) -> float:
+    """The p-value to go by: adjusted for all that were made where a direction is good, as it is elsewhere."""
+    return change.chance.p if math.isnan(change.adjusted) else change.adjusted
 
-    >>> probability(0.03124), probability(0.0001), probability(None)
+
+def probability(p: float) -> str:
+    """A p-value in words, empty where it is undefined.
+
+    >>> probability(0.03124), probability(0.0001), probability(math.nan)
     ('p = 0.031', 'p < 0.001', '')
     """
-    if p is None or math.isnan(p):
+    if math.isnan(p):
         return ""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def judgement(score: Score | None, metric: Metric) -> str:
-    """What a paired difference shows: ``better``, ``worse``, ``unclear`` (the interval holds zero), or nothing.
-
-    >>> judgement(Score("", -0.2, -0.3, -0.1, 100), metric_of("chair/table/chair_i"))
-    'better'
-    """
-    if score is None or metric.better is None or math.isnan(score.value):
-        return ""
-    if score.low <= 0 <= score.high:
-        return "unclear"
-    return "better" if (score.value > 0) == (metric.better == "higher") else "worse"

@@ -28,8 +28,9 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         _raise(path, faults)
         yield from ((f"{path}, entry {number}", row) for number, row in enumerate(rows, start=1))
         return
+    name = str(path)
     for number, row in _lines(text, path):
-        yield f"{path}:{number}", row
+        yield f"{name}:{number}", row
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -94,20 +95,39 @@ def value_of(row: Mapping[str, Any], key: str, kind: type | tuple[type, ...], wh
 
 
 def _lines(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows, faults = [], []
     lines = text.split("\n")  # not splitlines: U+2028 may stand inside a JSON string
+    if not lines[-1].strip():
+        lines.pop()
+    rows = _all_at_once(lines)
+    return enumerate(_one_by_one(lines, path) if rows is None else rows, start=1)
+
+
+def _all_at_once(lines: list[str]) -> list[dict[str, Any]] | None:
+    """The object of every line, in a third of the time that they take one by one; None unless each is just that.
+
+    Zeros between the lines tell an object from one that goes on in the next line.
+    """
+    try:
+        found = json.loads(f"[{',0,'.join(lines)}]")
+    except (ValueError, RecursionError):
+        return None
+    rows, between = found[::2], found[1::2]
+    return rows if len(rows) == len(lines) and not any(between) and all(type(row) is dict for row in rows) else None
+
+
+def _one_by_one(lines: list[str], path: Path) -> list[dict[str, Any]]:
+    rows, faults = [], []
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
+            told = _not_an_object(row)
         except (ValueError, RecursionError) as error:
-            if line.strip() or number < len(lines):
-                faults.append(f"{path}:{number}: {_told(line, error, last=number == len(lines))}")
-            continue
-        if told := _not_an_object(row):
+            row, told = None, _told(line, error, last=number == len(lines))
+        rows.append(row)
+        if told:
             faults.append(f"{path}:{number}: {told}")
-        rows.append((number, row))
     _raise(path, faults)
-    return iter(rows)
+    return rows
 
 
 def _told(line: str, error: Exception, *, last: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from edgereverie.errors import DataError
 from edgereverie.evaluation.answers import read_answers
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
-    BenchmarkResult,
     Item,
     pictures_hash,
     questions_hash,
@@ -18,11 +17,8 @@ from edgereverie.evaluation.benchmarks.base import (
     texts_by_id,
     variant_of,
 )
-from edgereverie.evaluation.run import Run
+from edgereverie.evaluation.run import Judging, Run
 from edgereverie.evaluation.source import Source
-
-Judging = Callable[[Benchmark, str, Sequence[Item], Mapping[str, str]], BenchmarkResult]
-"""(benchmark, way of scoring, items, answers by id) -> its result under a judge."""
 
 
 def score_file(
@@ -40,7 +36,7 @@ def score_file(
     limit: the first so many pictures. The pictures' hash is empty where they are not there. Raises DataError that lists all that
     does not fit, and where a way needs a judge and there is none.
     """
-    items = benchmark.asked(answers, benchmark.items(source, limit))
+    items = benchmark.asked(source, limit, answers)
     ways = list(dict.fromkeys(_all_ways(benchmark, items, judging) if variants is None else variants))
     ways = ways or [benchmark.default(items)]
     judged = [way for way in ways if variant_of(benchmark, way).judge is not None]
@@ -48,6 +44,10 @@ def score_file(
         raise DataError(
             f"{benchmark.name}/{judged[0]} needs a judge.",
             hint="--judgements names a file with what one said before, --judge one to ask.",
+        )
+    if judging is not None and not judged:
+        raise DataError(
+            f"A judge was named, and {', '.join(ways)} of {benchmark.name} needs none.", hint="Leave it out."
         )
     predictions = read_answers(benchmark, items, answers)
     texts = texts_by_id(predictions)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -25,21 +27,34 @@ from edgereverie.records import Score
 from edgereverie.told.text import printable
 
 _COLOURS = {"better": "green", "worse": "red", "unclear": "yellow", "": ""}
+_UNBOUNDED = 100_000
 _LONGEST = 160  # characters of an answer that is shown
 
 
-def side_by_side(run: Run) -> RenderableType:
-    """A row for each metric of each split, a column for each way of scoring."""
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """A row for each metric of each split, a column for each way of scoring; intervals where the terminal has room for them."""
+
+    run: Run
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = _ways(self.run, intervals=True)
+        if Measurement.get(console, options.update(max_width=_UNBOUNDED), table).maximum > options.max_width:
+            table = _ways(self.run, intervals=False)
+        yield table
+
+
+def _ways(run: Run, *, intervals: bool) -> Table:
     scores = {result.scorer: {_place(score.metric): score for score in result.scores} for result in run.results}
     places = list(dict.fromkeys(place for by_place in scores.values() for place in by_place))
-    title = f"{benchmark_title(run.benchmark)}, {len(run.items):,} answers; 95 % intervals, resampled by picture"
-    table = _table(title, "", *(scorer.partition("/")[2] for scorer in scores))
+    title = f"{benchmark_title(run.benchmark)}, {len(run.items):,} answers"
+    table = _table(title + ("; 95 % intervals, resampled by picture" if intervals else ""), "", *_short(scores))
     for before, place in pairwise([("", ""), *sorted(places, key=lambda one: _rank(places, one))]):
         if place[0] and place[0] != before[0]:
             table.add_row(Text(printable(place[0]), style="bold"))
         found = [by_place.get(place) for by_place in scores.values()]
         title = next(metric_of(score.metric).title for score in found if score)
-        table.add_row(Text(title), *(_told(score) for score in found))
+        table.add_row(Text(title), *(_told(score, intervals) for score in found))
     return table
 
 
@@ -52,7 +67,7 @@ def differing(run: Run, found: Sequence[Disagreement], most: int) -> Iterator[Re
     )
     if not found:
         return
-    pairs = _table("Answers that two scorers read differently", "", *(name.partition("/")[2] for name in scorers))
+    pairs = _table("Answers that two scorers read differently", "", *_short(scorers))
     for one in scorers:
         counts = (sum(len(d.ids) for d in found if d.readings[one] != d.readings[other]) for other in scorers)
         pairs.add_row(one.partition("/")[2], *(f"{count:,}" if count else "" for count in counts))
@@ -67,33 +82,35 @@ def differing(run: Run, found: Sequence[Disagreement], most: int) -> Iterator[Re
     yield shown
 
 
-def comparison_table(found: Comparison) -> Iterator[RenderableType]:
-    """The changes of one run against another, then question by question."""
-    title = f"{printable(found.after)} against {printable(found.before)}"
-    table = _table(title, "", "n", "before", "after", "difference", "95 % interval", "p", "p (Holm)", "")
-    before = ""
-    for change in found.changes:
-        head = change.metric.rpartition("/")[0]
-        if head != before:
-            table.add_row(Text(printable(head), style="bold"))
-        before = head
-        table.add_row(*_cells(change), Text(change.verdict, style=_COLOURS[change.verdict]))
-    yield table
-    for split, right in found.right.items():
-        told = probability(right.p)
-        yield Text(f"{split}: {right.gained:,} questions gained, {right.lost:,} lost; McNemar {told}", style="dim")
+def comparison_tables(found: Comparison) -> Iterator[RenderableType]:
+    """The changes of one run against another, a table for each split, with its questions one by one below."""
+    yield Text(f"{printable(found.after)} against {printable(found.before)}", style="bold")
+    for head, changes in groupby(found.changes, key=lambda change: change.metric.rpartition("/")[0]):
+        rows = list(changes)
+        title = f"\n{head}, {rows[0].difference.n:,} answers"
+        table = _table(printable(title), "", "before", "after", "change", "95 %", "p", "p (Holm)", "")
+        for change in rows:
+            table.add_row(*_cells(change), Text(change.verdict, style=_COLOURS[change.verdict]))
+        yield table
+        if right := found.right.get(head):
+            told = f"{right.gained:,} answers gained, {right.lost:,} lost; McNemar {probability(right.p)}"
+            yield Text(told, style="dim")
 
 
 def _cells(change: Change) -> Iterator[Text | str]:
     metric = metric_of(change.metric)
     yield Text(metric.title)
-    yield f"{change.difference.n:,}"
     yield figure(change.before.value, metric)
     yield figure(change.after.value, metric)
     yield figure(change.difference.value, metric, signed=True)
     yield interval(change.difference, metric, signed=True)
-    yield probability(change.chance.p).removeprefix("p ").removeprefix("= ") or NOT_AVAILABLE
-    yield probability(change.adjusted).removeprefix("p ").removeprefix("= ")
+    yield _bare(probability(change.chance.p)) or NOT_AVAILABLE
+    yield _bare(probability(change.adjusted))
+
+
+def _bare(told: str) -> str:
+    """A p-value without its letter, under a heading that has it."""
+    return told.removeprefix("p ").removeprefix("= ")
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -113,11 +130,16 @@ def _rank(places: Sequence[tuple[str, str]], place: tuple[str, str]) -> tuple[in
     return splits.index(place[0]), places.index(place)
 
 
-def _told(score: Score | None) -> Text:
+def _short(scorers: Iterable[str]) -> list[str]:
+    return [scorer.partition("/")[2] for scorer in scorers]
+
+
+def _told(score: Score | None, intervals: bool) -> Text:
     if score is None:
         return Text(NOT_AVAILABLE, style="dim")
     metric = metric_of(score.metric)
-    return Text.assemble((figure(score.value, metric), "bold"), (f" [{interval(score, metric)}]", "dim"))
+    value = (figure(score.value, metric), "bold")
+    return Text.assemble(value, (f" [{interval(score, metric)}]", "dim")) if intervals else Text.assemble(value)
 
 
 def _reading(reading: tuple[str, float] | None) -> Text:

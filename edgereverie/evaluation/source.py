@@ -42,7 +42,7 @@ class Source:
         if found is None:
             raise DataError(
                 f"{self.folder / benchmark / names[0]}: no such file.",
-                hint=f"`edgereverie data get {benchmark} --out {self.folder}` fetches it or says where it comes from.",
+                hint=f"`edgereverie data get {benchmark} --out {self.folder} --unpack` fetches it or says where it comes from.",
             )
         return found
 

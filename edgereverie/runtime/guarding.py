@@ -71,20 +71,33 @@ def guarded(request: Request, guards: Guarding) -> Iterator[Event]:
     return _events(request, *chosen(guards))
 
 
+def looked_at(request: Request, answer: Answer, looking: Sequence[AnswerGuard]) -> Answer:
+    """The same for an answer that is there: the model's own, without a decoding guard."""
+    *_, last = _looks(request, answer, (), looking, time.perf_counter() - answer.seconds)
+    assert isinstance(last, Done)
+    return last.answer
+
+
 def _events(request: Request, decoding: DecodingGuard | None, looking: Sequence[AnswerGuard]) -> Iterator[Event]:
     started = time.perf_counter()
     answer = yield from (decoding.generate(request) if decoding else generate(request))
-    shown, names = answer.text, () if decoding is None else (decoding.name,)
+    yield from _looks(request, answer, () if decoding is None else (decoding.name,), looking, started)
+
+
+def _looks(
+    request: Request, answer: Answer, names: tuple[str, ...], looking: Sequence[AnswerGuard], started: float
+) -> Iterator[Event]:
+    shown = answer.text
     for guard in looking:
         if not answer.abstained:  # else there is nothing left to judge
-            answer = _looked_at(request, guard, replace(answer, guards=names))
+            answer = _after(request, guard, replace(answer, guards=names))
             yield from _shown_anew(shown, answer)
         shown, names = answer.text, (*names, guard.name)
     answer = apply_rules(request, replace(answer, guards=names), act=False)
     yield Done(replace(answer, seconds=time.perf_counter() - started))
 
 
-def _looked_at(request: Request, guard: AnswerGuard, before: Answer) -> Answer:
+def _after(request: Request, guard: AnswerGuard, before: Answer) -> Answer:
     """What the guard makes of the answer. What guards before it said of the answer, and the model's own text, stay."""
     answer = guard.apply(request, before)
     if figures := carried(before):

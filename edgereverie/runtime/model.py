@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,18 +24,19 @@ from edgereverie.runtime.calibration.record import Calibration, fitting
 from edgereverie.runtime.choosing import backend_for
 from edgereverie.runtime.engine import Engine, Stream
 from edgereverie.runtime.generation import require_room
-from edgereverie.runtime.guarding import Guarding, guarded
+from edgereverie.runtime.guarding import Guarding, chosen, guarded, looked_at
 from edgereverie.runtime.request import Done, Event, Piece, Request
 from edgereverie.runtime.sampling import log_softmax, log_sum_exp
 from edgereverie.runtime.scoring import Scored, score_text, spellings
 from edgereverie.runtime.sight import Picture, Sight
-from edgereverie.runtime.together import first_logits_many
+from edgereverie.runtime.together import answers_together, first_logits_many
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _log = logging.getLogger(__name__)
 _PRIORS_KEPT = 4096
+_PROMPTS_KEPT = 256
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Model(Asking):
     sight: Sight = field(init=False, repr=False)
     allowed: np.ndarray = field(init=False, repr=False)
     _priors: OrderedDict[tuple[int, ...], float] = field(default_factory=OrderedDict, repr=False)
+    _encoded: Callable[[bool, tuple[Turn, ...]], tuple[tuple[int, ...], int]] = field(init=False, repr=False)
     _yes: np.ndarray = field(init=False, repr=False)
     _no: np.ndarray = field(init=False, repr=False)
 
@@ -70,6 +72,7 @@ class Model(Asking):
             )
         _log.info("%s: %s on %s", self.name, self.engine.backend, self.engine.device)
         self.sight = Sight(self.engine, self.image, self.name)
+        self._encoded = lru_cache(maxsize=_PROMPTS_KEPT)(self._encode)  # people ask the same of many pictures
         # Padding rows stand for no token, and a generated image token would have no features.
         self.allowed = np.arange(self.engine.vocabulary) < known
         self.allowed[self.engine.image_token] = False
@@ -128,13 +131,24 @@ class Model(Asking):
         if image is not None:
             self.sight.prefix(image, tuple(ids[:cut]))
 
+    def forget(self) -> None:
+        """From here on, answers do not depend on what was asked before, to the last bit.
+
+        Where a cache holds its rows decides the last bits of a sum, so pictures' beginnings and remembered values go; features,
+        which are the same each time, stay.
+        """
+        self.sight.forget()
+        self._priors.clear()
+
     def prompt(self, image: Picture, turns: Sequence[Turn]) -> tuple[list[int], int]:
         """Token ids, and how many of them belong to the beginning that all questions about the picture share."""
-        tokens = 0 if image is None else self.image.tokens
+        ids, cut = self._encoded(image is not None, tuple(turns))
+        return list(ids), cut
+
+    def _encode(self, seen: bool, turns: tuple[Turn, ...]) -> tuple[tuple[int, ...], int]:
+        tokens = self.image.tokens if seen else 0
         ids, _ = encode(self.tokenizer, self.chat, turns, image_tokens=tokens, image_id=self.engine.image_token)
-        if image is None:
-            return ids, 0
-        return ids, len(ids) - ids[::-1].index(self.engine.image_token)
+        return tuple(ids), len(ids) - ids[::-1].index(self.engine.image_token) if seen else 0
 
     def begin(self, image: Picture, turns: Sequence[Turn]) -> tuple[Stream, np.ndarray]:
         """A stream that holds the prompt, for the caller to close, and the logits of the answer's first token."""
@@ -185,8 +199,16 @@ class Model(Asking):
     def answer_many(
         self, image: Picture, questions: Sequence[str], options: Options, guards: Guarding = "none"
     ) -> list[Answer]:
-        """One answer to each question, each in a conversation of its own; the picture is encoded and prefilled once."""
-        return [self.answer(image, [Turn("user", question)], options, guards) for question in questions]
+        """One answer to each question, each in a conversation of its own; the picture is encoded and prefilled once, and
+        what no decoding guard and no grammar changes is written together.
+        """
+        turns = [(Turn("user", question),) for question in questions]
+        decoding, looking = chosen(guards)
+        if decoding or options.grammar:
+            return [self.answer(image, asked, options, guards) for asked in turns]
+        drafts = answers_together(self, image, turns, options)
+        requests = [Request(self, image, asked, options) for asked in turns]
+        return [looked_at(request, draft, looking) for request, draft in zip(requests, drafts, strict=True)]
 
     # Scoring
 

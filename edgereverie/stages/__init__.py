@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
+    "Asked": "_answerers",
+    "JudgeAt": "_judges",
     "Named": "answering",
     "TeacherAt": "generating",
-    "artefact": "evaluation",
+    "artefact": "_answerers",
     "batch": "batching",
     "bench_run": "running",
     "bench_train": "benching",
@@ -46,6 +48,7 @@ _WHERE = {
     "score": "scoring",
     "serve": "serving",
     "train": "tuning",
+    "unpack_data": "curating",
     "upcycle": "backbones",
     "verdict": "exporting",
     "versions": "evaluation",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +20,35 @@ def bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
 
     with _shown(title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=False) as tell:
         yield tell
+
+
+@contextmanager
+def long_bar(title: str, every: float = 60.0) -> Iterator[Callable[[int, int], None]]:
+    """``bar`` for work of hours: where nobody sees it move, a line now and then says how far it is and when it ends.
+
+    every: seconds between lines. What was done at the first call, by an earlier run, tells nothing of the speed.
+    """
+    if console.is_terminal:
+        with bar(title) as tell:
+            yield tell
+        return
+    began, first, said = time.monotonic(), None, time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal first, said
+        first, now = done if first is None else first, time.monotonic()
+        if done == total:
+            console.print(f"{title}: {done:,} of {total:,}", markup=False)
+        elif now - said >= every and done > first:
+            said, left = now, (now - began) / (done - first) * (total - done)
+            ends = datetime.now() + timedelta(seconds=left)
+            console.print(
+                f"{title}: {done:,} of {total:,}, {duration(left)} left, until {ends:%H:%M}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+    yield tell
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from edgereverie.stages import tuning
 from edgereverie.stages._console import bar, console
 from edgereverie.stages.backbones import open_model
 from edgereverie.stages.data import training_records
-from edgereverie.stages.evaluation import artefact, evaluate
+from edgereverie.stages.evaluation import Asked, artefact, evaluate
 from edgereverie.tuning import processor
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def _measure(recipe: Recipe, out: Path, start: Path, models: Sequence[Path]) -> 
     measured = recipe.evaluate
     evaluate(
         [recipe.backbone.model if start.parent != out else str(start), *map(str, models[1:])],
-        benchmarks=measured.benchmarks, data=measured.data, limit=measured.limit, guard=measured.guard,
-        out=out / "evaluation",
+        benchmarks=measured.benchmarks, data=measured.data, limit=measured.limit,
+        asked=Asked(measured.guard), out=out / "evaluation",
     )  # fmt: skip
 
 

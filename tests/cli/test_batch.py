@@ -229,11 +229,11 @@ def test_a_batch_that_is_killed_at_any_moment_goes_on_and_asks_nothing_twice(
         process.communicate()
         assert not out.exists()
         lines = journal.read_bytes().split(b"\n")
-        ids = [json.loads(line)["id"] for line in lines[1:-1]]
+        ids = [json.loads(line)["answers"][0]["id"] for line in lines[1:-1]]
         assert len(ids) == len(set(ids)) and len(ids) >= answered, "nothing is lost and nothing is there twice"
         answered = len(ids)
         with journal.open("ab") as stream:  # as a kill in the middle of a write leaves it
-            stream.write(b'{"id": "half')
+            stream.write(b'{"answers": [{"id": "half')
     done = started(words, "0")
     told = done.communicate(timeout=60)
     assert done.returncode == 0, told

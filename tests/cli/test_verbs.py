@@ -113,9 +113,52 @@ def test_export_dry_run_says_what_it_takes(command: Command, tiny_folder: Path, 
 
 def test_eval(command: Command, calls: list[Any]) -> None:
     done = command("eval", "a", "b", "--bench", "chair, pope", "--limit", "5", "--data", "d", "--out", "r")
+    plain = {"images": None, "splits": [], "asked": stages.Asked(), "judge": None, "labels": (), "card": False}
     assert calls == [("evaluate", {"models": ["a", "b"], "benchmarks": ["chair", "pope"], "data": Path("d"), "limit": 5,
-                                   "guard": "none", "out": Path("r"), "backend": "auto"})]  # fmt: skip
+                                   "out": Path("r")} | plain)]  # fmt: skip
     assert done.out == "wrote report/report.html\n"
+
+
+def test_eval_hands_every_option_on(command: Command, calls: list[Any]) -> None:
+    command(
+        "eval", "http://127.0.0.1:8080/v1", "--bench", "pope/official", "--images", "i", "--split", "random, popular",
+        "--append", " In one word. ", "--guard", "flag,reflect", "--backend", "onnxrt", "--jobs", "3", "--label", "x",
+        "--card", "--served-model", "m", "--key-env", "KEY", "--judge", "starter", "--judge-model", "j",
+        "--judge-key-env", "JK", "--judgements", "said.json",
+    )  # fmt: skip
+    ((_, given),) = calls
+    assert given["asked"] == stages.Asked("flag,reflect", "In one word.", "onnxrt", 3, "m", "KEY")
+    assert given["judge"] == stages.JudgeAt("starter", Path("said.json"), "j", "JK", 3)
+    assert (given["images"], given["splits"], given["labels"], given["card"]) == (
+        Path("i"), ["random", "popular"], ["x"], True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--served-model", "m"], "--served-model go with a server, and none is named."),
+    (["--judge-model", "j"], "--judge-model and --judge-key-env go with --judge"),
+    (["--guard", "flag", "--guard-profile", "fast"], "name guards or a profile, not both"),
+    (["--guard", "contrast,search"], "both decide how the answer is generated"),
+    (["--jobs", "0"], "0 is not in the range"),
+])  # fmt: skip
+def test_eval_refuses_what_means_nothing(command: Command, calls: list[Any], words: list[str], message: str) -> None:
+    done = command("eval", "m", *words)
+    assert done.code != 0 and message in done.err and not calls
+
+
+def test_eval_prints_the_report_and_says_how_to_go_on(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "report.json").write_text('{"edgereverie": "report"}')
+    monkeypatch.setattr(stages, "evaluate", lambda *_, **__: tmp_path)
+    assert json.loads(command("eval", "m", "--json").out) == {"edgereverie": "report"}
+
+    def stopped(*_: Any, **__: Any) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "evaluate", stopped)
+    done = command("eval", "m")
+    assert (done.code, done.err.splitlines()[-1]) == (130, "Run the same command again: it goes on where it was.")
 
 
 def test_data_scenes(command: Command, calls: list[Any]) -> None:

@@ -26,7 +26,6 @@ from edgereverie.evaluation.report import (
     ReportRun,
     figure,
     interval,
-    judgement,
     metric_of,
     report_of,
     terminal_table,
@@ -185,25 +184,31 @@ def test_json_is_strict_and_complete(report: Report, tmp_path: Path) -> None:
         assert before[hashes] == after[hashes] and len(before[hashes]["pope"]) == 64
     assert (before["seed"], before["n"], before["backend"], before["guard"]) == (3, 30, "torch", HOSTILE)
     assert before["truths"]["pope/official/random"] == pytest.approx(3 / 9)
-    (change,) = data["differences"]
-    assert (change["before"], change["after"]) == (HOSTILE, "tuned")
+    (comparison,) = data["comparisons"]
+    assert (comparison["before"], comparison["after"]) == (HOSTILE, "tuned")
+    change = next(c for c in comparison["changes"] if c["difference"]["metric"] == "pope/official/random/accuracy")
     # Three pictures with 2, 1 and 0 of 3 things there: against "yes", "no" has -1, +1 and +3 more right, +3 in all. Of the 8
     # sums of +-1, +-1 and +-3, those of at least 3 either way are 5, 3, 3, -3, -3 and -5.
-    assert change["p"]["pope/official/random/accuracy"] == pytest.approx(6 / 8)
-    # Of 27 questions 9 have a true yes, which turned wrong; the other 18 turned right.
-    turned = change["turned"]["pope/official"]
-    assert (turned["gained"], turned["lost"]) == (18, 9) and 0 < turned["p"] < 1
+    assert change["chance"]["p"] == pytest.approx(6 / 8) and change["adjusted"] == 1 and change["verdict"] == "unclear"
+    # Of 9 questions 3 have a true yes, which turned wrong; the other 6 turned right.
+    turned = comparison["right"]["pope/official/random"]
+    assert (turned["gained"], turned["lost"]) == (6, 3) and 0 < turned["p"] < 1
     precision = next(score for score in after["scores"] if score["metric"] == "pope/official/random/precision")
     assert precision == {"metric": "pope/official/random/precision", "value": None, "low": None, "high": None, "n": 9}
     assert data["exhibits"][0]["image"] == "a.png"
     assert data["loss"][HOSTILE][2] == [3, None]
 
 
-def test_a_missing_picture_leaves_no_half_written_report(report: Report, folder: Path, tmp_path: Path) -> None:
-    (folder / "images" / "a.png").unlink()
-    with pytest.raises(DataError, match="no such image"):
+def test_a_broken_picture_leaves_no_half_written_report(report: Report, folder: Path, tmp_path: Path) -> None:
+    (folder / "images" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="image"):
         write_report(tmp_path / "out", report)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_picture_that_is_not_here_is_told(report: Report, folder: Path) -> None:
+    (folder / "images" / "a.png").unlink()
+    assert "a.png is not here" in render(report)
 
 
 def test_the_smallest_report_renders(tmp_path: Path) -> None:
@@ -228,7 +233,7 @@ def test_terminal_table_shows_values_intervals_and_the_paired_change(report: Rep
     place = next(i for i, line in enumerate(lines) if line.startswith("Accuracy"))
     # "Yes" to all nine: 3 right of 9. "No" to all: 6 of 9. Images hold 2, 1 and 0 true objects of 3.
     assert "33.3 % [" in lines[place] and "66.7 % [" in lines[place] and lines[place - 1].strip() == "random"
-    assert "+33.3 pp" in lines[place + 1] and "p = 0.750" in lines[place + 1]
+    assert "+33.3 pp" in lines[place + 1] and "p = 1.000" in lines[place + 1]
     assert "n/a" in next(line for line in lines if line.startswith("Precision"))
     assert lines.index("pope/official".ljust(len(lines[place]))) < place
     assert "<script>" in text  # a terminal shows the label as it is
@@ -272,20 +277,9 @@ def test_overlapping_and_misplaced_claims_are_still_told() -> None:
     assert [tag for tag, _ in Page(f"<p>{hostile}</p>").elements] == ["p", "span", "span", "span"]
 
 
-def test_judgement_follows_the_direction_and_the_interval() -> None:
-    chair, accuracy, ratio = (
-        metric_of(name)
-        for name in ("chair/table/chair_i", "pope/official/random/accuracy", "pope/official/random/yes_ratio")
-    )
-    down, up, vague = (Score("m", *values, 9) for values in ((-0.2, -0.3, -0.1), (0.2, 0.1, 0.3), (0.1, -0.1, 0.3)))
-    assert [judgement(score, chair) for score in (down, up, vague)] == ["better", "worse", "unclear"]
-    assert [judgement(score, accuracy) for score in (down, up, vague)] == ["worse", "better", "unclear"]
-    assert judgement(down, ratio) == "" and judgement(None, chair) == ""
-
-
 def test_figures() -> None:
     share, plain = metric_of("chair/table/recall"), metric_of("chair/table/words")
-    assert figure(0.12345, share) == "12.3 %" and figure(12.345, plain) == "12.3"
+    assert figure(0.12345, share) == "12.3 %" and figure(12.345, plain) == "12.3" and figure(0.0812, plain) == "0.08"
     assert figure(-0.05, share, signed=True) == "\u22125.0 pp" and figure(math.nan, share) == "n/a"
     assert interval(Score("m", -0.1, -0.2, 0.05, 4), share, signed=True) == "\u221220.0 to +5.0"
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edgereverie.errors import BackendError
-from edgereverie.records import Turn
+from edgereverie.records import Answer, Options, Turn
 from edgereverie.runtime.engine import CacheFull, Feed
 from edgereverie.runtime.model import Model
+from edgereverie.runtime.together import answers_together
 
 # Backend, and how the model is exported for it: all in 32 bit, where one portion and another round alike.
 FORMS = {
@@ -191,3 +192,65 @@ def test_long_questions_are_answered_in_smaller_groups(model: Model, photo: Path
     assert 8 * long > model.engine.context > long
     for logits, turns in zip(model.first_logits_many(photo, questions), questions, strict=True):
         np.testing.assert_allclose(logits, model.first_logits(photo, turns), atol=CLOSE)
+
+
+def told(answer: Answer) -> tuple[object, ...]:
+    return answer.text, answer.ended, answer.tokens, answer.prompt_tokens, [token.id for token in answer.record]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("options", [
+    Options(max_tokens=12), Options(max_tokens=1), Options(max_tokens=9, stop=("e", "ring")),
+    Options(max_tokens=8, temperature=0.9, top_k=20, seed=5), Options(max_tokens=8, repetition_penalty=1.3),
+], ids=["greedy", "one", "stop", "drawn", "penalty"])  # fmt: skip
+def test_answers_written_together_are_those_written_alone(
+    model: Model, photo: Path, seen: bool, options: Options
+) -> None:
+    image = photo if seen else None
+    words = [
+        "ring",
+        "small red star",
+        "moon or a blue drop at the left",
+        "heart",
+        "cross",
+        "disc",
+        "bar",
+        "dot",
+        "",
+        "?",
+    ]
+    questions = [[Turn("user", f"Is there a {word} in the image?")] for word in words]
+    questions[3] = [Turn("system", "Be brief."), *questions[3]]  # another beginning
+    questions[5] = [Turn("user", "Describe the image.")]
+    found = answers_together(model, image, questions, options)
+    alone = [model.answer(image, turns, options) for turns in questions]
+    assert [told(answer) for answer in found] == [told(answer) for answer in alone]
+    assert len({answer.text for answer in alone}) > 1
+    for one, other in zip(found, alone, strict=True):
+        assert one.confidence == pytest.approx(other.confidence, abs=CLOSE)
+        for mine, its in zip(one.record, other.record, strict=True):
+            assert (mine.start, mine.end, mine.rank) == (its.start, its.end, its.rank)
+            assert mine.log_prob == pytest.approx(its.log_prob, abs=CLOSE)
+    model.sight.forget()
+
+
+def test_answers_that_do_not_fit_the_context_together_are_written_in_portions(model: Model, photo: Path) -> None:
+    """Six questions of some 400 tokens and answers of up to 20 do not fit a context of 2,048 together."""
+    questions = [[Turn("user", f"{number} " + "star " * 350)] for number in range(6)]
+    options = Options(max_tokens=20)
+    assert 6 * (len(model.prompt(photo, questions[0])[0]) + 20) > model.engine.context
+    found = answers_together(model, photo, questions, options)
+    assert [told(answer) for answer in found] == [told(model.answer(photo, turns, options)) for turns in questions]
+    model.sight.forget()
+
+
+def test_answers_of_many_questions_leave_no_streams_behind(model: Model, photo: Path) -> None:
+    for _ in range(3):
+        model.forget()
+        found = model.answer_many(
+            photo, [f"Is there a number {number}?" for number in range(20)], Options(max_tokens=3)
+        )
+        assert len(found) == 20
+    if model.engine.backend == "llamacpp":
+        assert len(model.engine._free) == 15, "the picture's beginning alone is kept"
+    model.forget()

@@ -17,7 +17,7 @@ import json
 import re
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,13 @@ _FOLDER = re.compile(r"/(VG_100K(?:_2)?/\d+\.jpg)$")
 _AT_ONCE = 500  # rows between two writes to the database
 
 
-def read(paths: Mapping[str, Path], sizes: Path | None, tally: Tally) -> Iterator[Annotated]:
+def read(
+    paths: Mapping[str, Path], sizes: Path | None, tally: Tally, only: Container[int] | None = None
+) -> Iterator[Annotated]:
     """One Annotated for each picture that any file tells of, by its first appearance.
 
-    paths: the files by what they list (LISTS). Names, attributes and predicates become lower case, and a name its
+    paths: the files by what they list (LISTS). only: the numbers of the pictures that are wanted; rows of others are not looked
+    into. Names, attributes and predicates become lower case, and a name its
     singular; a plural one is several things in one box. Boxes without extent are left out and counted. Raises
     DataError with all faults of a file before the first picture is given out.
     """
@@ -55,7 +58,7 @@ def read(paths: Mapping[str, Path], sizes: Path | None, tally: Tally) -> Iterato
         known = {} if sizes is None else _sizes(sizes)
         for kind in LISTS:
             if kind in paths:
-                _fill(shelf, kind, paths[kind], tally)
+                _fill(shelf, kind, paths[kind], tally, only)
         query = "SELECT p.number, r.kind, r.value FROM pictures p JOIN rows r ON r.number = p.number ORDER BY p.id"
         yield from _pictures(shelf.execute(query), known)
 
@@ -81,12 +84,14 @@ def _sizes(path: Path) -> dict[int, tuple[str, int, int]]:
     return found
 
 
-def _fill(shelf: sqlite3.Connection, kind: str, path: Path, tally: Tally) -> None:
+def _fill(shelf: sqlite3.Connection, kind: str, path: Path, tally: Tally, only: Container[int] | None) -> None:
     faults, waiting = Faults(path), []
     seen: set[int] = set()
     for place, value in objects(path, faults):
         row = Row(value, place, faults)
         number = _number(row)
+        if number is not None and only is not None and number not in only:
+            continue
         items = value.get(kind)
         if not isinstance(items, list):
             row.fault(f"{kind!r} is {shown(items)}.", f"Write a list of {kind}.")

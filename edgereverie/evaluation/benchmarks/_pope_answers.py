@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,24 @@ def read(path: Path, items: Sequence[Item]) -> dict[str, str]:
     must repeat their item's. Raises DataError that lists all that does not fit.
     """
     rows = list(rows_of(path))
-    if rows and not any(key in rows[0][1] for key in ("question_id", "id")):
+    if rows and not any(key in row for _, row in rows for key in ("question_id", "id")):
         texts = in_order(rows, items, _TEXTS)
         _check(rows, items)
         return texts
     splits = {item.split for item in items}
+    only = next(iter(splits)) if len(splits) == 1 else None
     as_llava = any(_number(row) > _LLAVA_STEP for _, row in rows)
-    ids = {where: _id(row, splits, as_llava) for where, row in rows}
-    others = set(_LLAVA_SPLITS) - splits
-    rows = [(where, row) for where, row in rows if str(ids[where]).partition("/")[0] not in others or len(splits) > 1]
-    texts = by_id(((where, {**row, "": ids[where]}) for where, row in rows), items, lambda row: row[""], _TEXTS)
+    several = as_llava or any("category" in row for _, row in rows)
+
+    def id_of(row: Mapping[str, Any]) -> str | None:
+        return _id(row, only, as_llava)
+
+    if only and several:
+        others = tuple(f"{split}/" for split in _LLAVA_SPLITS if split != only)
+        rows = [(where, row) for where, row in rows if not str(id_of(row)).startswith(others)]
+    texts = by_id(rows, items, id_of, _TEXTS)
     of = {item.id: item for item in items}
-    _check(rows, [of[str(ids[where])] for where, _ in rows])
+    _check(rows, [of[str(id_of(row))] for _, row in rows])
     return texts
 
 
@@ -50,15 +57,15 @@ def _number(row: Mapping[str, Any]) -> int:
     return id if isinstance(id, int) else 0
 
 
-def _id(row: Mapping[str, Any], splits: set[str], as_llava: bool) -> str | None:
-    id = row.get("question_id", row.get("id"))
-    if isinstance(id, bool) or not isinstance(id, (int, str)):
-        return None
-    if isinstance(id, str) and "/" in id:
+def _id(row: Mapping[str, Any], only: str | None, as_llava: bool) -> str | None:
+    id = row["question_id"] if "question_id" in row else row.get("id")
+    if type(id) is str and "/" in id:
         return id
-    if as_llava and isinstance(id, int) and 0 < id < _LLAVA_STEP * len(_LLAVA_SPLITS):
+    if type(id) not in (int, str):
+        return None
+    if as_llava and type(id) is int and 0 < id < _LLAVA_STEP * len(_LLAVA_SPLITS):
         return f"{_LLAVA_SPLITS[id // _LLAVA_STEP]}/{id % _LLAVA_STEP}"
-    split = row.get("category", next(iter(splits)) if len(splits) == 1 else None)
+    split = row.get("category", only)
     return f"{split}/{id}" if isinstance(split, str) else None
 
 
@@ -76,6 +83,7 @@ def _check(rows: Sequence[Row], items: Sequence[Item]) -> None:
     faults.check()
 
 
+@lru_cache(maxsize=1 << 16)
 def _asked(question: str) -> str | None:
     found = _ASKED.search(question)
     return found[1].lower() if found else None

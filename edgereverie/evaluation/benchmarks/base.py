@@ -95,6 +95,7 @@ class Judge:
 
     requests: (item, answer) -> what to ask. valid: whether a reply can be read; it is asked for again where not. file: replies by
     request id from a prepared file in the published form. form: what a reply must hold, for the judge that is asked again.
+    across: (items, answers by id) -> what else to ask, about the answers to several items together.
     """
 
     requests: Callable[[Any, str], Sequence[JudgeRequest]]
@@ -102,6 +103,12 @@ class Judge:
     file: Callable[[Path, Sequence[Any]], dict[str, str]]
     max_tokens: int = 512
     form: str = "exactly what was asked for, in the form that was asked for"
+    across: Callable[[Sequence[Any], Mapping[str, str]], Sequence[JudgeRequest]] | None = None
+
+    def asked(self, items: Sequence[Any], texts: Mapping[str, str]) -> list[JudgeRequest]:
+        """Every request about a run's answers."""
+        each = [request for item in items for request in self.requests(item, texts[item.id])]
+        return [*each, *(self.across(items, texts) if self.across else ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +181,9 @@ class Benchmark(Protocol):
         """The ways of scoring that fit these items; all, unless a benchmark says otherwise."""
         return list(self.variants)
 
-    def asked(self, path: Path, items: Sequence[Any]) -> list[Any]:
-        """The items that a file of answers is about; all, unless a benchmark knows more pictures than any run is asked about."""
-        return list(items)
+    def asked(self, source: Source, limit: int | None, answers: Path) -> list[Any]:
+        """The questions that a file of answers is about; ``items``, unless a benchmark knows more pictures than it asks."""
+        return self.items(source, limit)
 
 
 def variant_of(benchmark: Benchmark, name: str) -> Variant:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,23 +107,34 @@ def _split(source: Source, path: Path, split: str, limit: int | None) -> list[Po
     pictures: dict[str, Path] = {}
     items = []
     for number, row in json_lines(path):
-        where = f"{path}:{number}"
-        question_id = str(value_of(row, "question_id", (int, str), where))
-        if question_id in first_line:
-            raise DataError(f"{where}: question_id {question_id} stands on line {first_line[question_id]} already.")
+        question_id, picture, question, label = map(row.get, ("question_id", "image", "text", "label"))
+        question_id = str(question_id)
+        if not _is_question(row) or question_id in first_line:
+            raise _fault(row, f"{path}:{number}", first_line)
         first_line[question_id] = number
-        label = value_of(row, "label", str, where)
-        if label not in ("yes", "no"):
-            raise DataError(f"{where}: the label is {label!r}, expected 'yes' or 'no'.")
-        picture, question = value_of(row, "image", str, where), value_of(row, "text", str, where)
         if picture not in pictures:
-            pictures[picture] = source.picture("pope", picture, where)
+            pictures[picture] = source.picture("pope", picture, f"{path}:{number}")
         image = pictures[picture]
         items.append(PopeItem(f"{split}/{question_id}", image, question, label, picture, label == "yes", split=split))
     if not items:
         raise DataError(f"{path}: the file holds no questions.")
     kept = set(list(pictures)[:limit])
     return [item for item in items if item.unit in kept]
+
+
+def _is_question(row: Mapping[str, Any]) -> bool:
+    texts = type(row.get("image")) is str and type(row.get("text")) is str
+    return texts and type(row.get("question_id")) in (int, str) and row.get("label") in ("yes", "no")
+
+
+def _fault(row: Mapping[str, Any], where: str, first_line: Mapping[str, int]) -> DataError:
+    """What is wrong with a row that is no question, or one that was there before."""
+    question_id = str(value_of(row, "question_id", (int, str), where))
+    for key in ("label", "image", "text"):
+        value_of(row, key, str, where)
+    if row["label"] not in ("yes", "no"):
+        return DataError(f"{where}: the label is {row['label']!r}, expected 'yes' or 'no'.")
+    return DataError(f"{where}: question_id {question_id} stands on line {first_line[question_id]} already.")
 
 
 Reading = Callable[[str, bool], bool | None]

@@ -266,10 +266,7 @@ def together(caches: Sequence[Cache]) -> Lanes | None:
     Caches that are fed together for the second time running are brought into one buffer: whoever does it twice does it for
     a whole answer, and one copy is soon earned back. The first time might have been the only one.
     """
-    company = frozenset(id(cache) for cache in caches)
-    again = all(cache.fed_with == company for cache in caches)
-    for cache in caches:
-        cache.fed_with = company
+    again = met(caches)
     found = caches[0].buffer
     settled = found is not None and all(cache.buffer is found for cache in caches)
     settled = settled and {cache.lane for cache in caches} == set(range(found.lanes))
@@ -278,6 +275,15 @@ def together(caches: Sequence[Cache]) -> Lanes | None:
             return None
         type(caches[0]).gather(caches)
     return caches[0].buffer
+
+
+def met(caches: Sequence[Cache]) -> bool:
+    """Note that these caches are fed together; whether they were the last time, too."""
+    company = frozenset(id(cache) for cache in caches)
+    again = all(cache.fed_with == company for cache in caches)
+    for cache in caches:
+        cache.fed_with = company
+    return again
 
 
 def _binding(graph: InferenceSession, spec: CacheSpec, values: Sequence[OrtValue]) -> IOBinding:

@@ -73,12 +73,16 @@ class OnnxEngine:
         """One token each is computed together. GroupQueryAttention takes several tokens behind a past for one row alone (its
         documentation: ``sequence_length > 1`` requires ``batch_size == 1``), so longer feeds go one after the other.
         """
-        from edgereverie.runtime.backends._onnx_cache import together
+        from edgereverie.runtime.backends._onnx_cache import met, together
 
         arrays = check_feeds(self, feeds)
         caches = [feed.stream._opened() for feed in feeds]
-        steps = len(feeds) > 1 and all(len(array) == 1 for array in arrays) and "attention_mask" in self._takes
-        lanes = together(caches) if steps else None
+        several = len(feeds) > 1 and "attention_mask" in self._takes
+        lanes = None
+        if several and all(len(array) == 1 for array in arrays):
+            lanes = together(caches)
+        elif several:
+            met(caches)
         if lanes is None:
             return feed_in_turn(self, feeds)
         order = np.argsort([cache.lane for cache in caches])
