@@ -368,6 +368,13 @@ def test_question_files_are_found_under_their_published_names(folder: Path, tmp_
         BENCHMARK.items(Source(root, pictures=False, splits=("random",)))
 
 
+def test_a_file_of_one_split_is_not_taken_for_another(folder: Path) -> None:
+    path = folder / "pope" / "random.jsonl"
+    assert len(BENCHMARK.items(Source(path, folder / "images", splits=("random",)))) == 9
+    with pytest.raises(DataError, match="no split 'popular'"):
+        BENCHMARK.items(Source(path, folder / "images", splits=("popular",)))
+
+
 def test_somebody_s_own_questions_have_no_split(folder: Path, tmp_path: Path) -> None:
     theirs = BENCHMARK.items(Source(folder, splits=("random",)))
     path = _as_list(
