@@ -30,7 +30,8 @@ def read_answers(benchmark: Benchmark, items: Sequence[Item], path: Path) -> tup
     if isinstance(first.get("answer"), dict):
         return _ours(list(rows_of(path)), items)
     texts = benchmark.answers(path, items)
-    return tuple(Prediction(item.id, Answer(texts[item.id])) for item in items)
+    same = {text: Answer(text) for text in set(texts.values())}  # mostly the same few
+    return tuple(Prediction(item.id, same[texts[item.id]]) for item in items)
 
 
 def _journal(rows: Sequence[Row]) -> list[Row]:

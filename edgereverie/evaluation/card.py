@@ -6,6 +6,7 @@ number of answers, interval and the hash of what was asked.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -172,7 +173,7 @@ def _things(marks: Sequence[Mark], kind: str) -> dict[str, int]:
         thing.strip()
         for mark in marks
         if _wrong(mark) and mistake(mark) == kind
-        for thing in mark.note.partition(":")[2].split(",")
+        for thing in re.split(r"[,;.]\s", mark.note.partition(":")[2].rstrip(".") + " ")
         if thing.strip()
     )
     return {thing: times for thing, times in named.most_common(_KINDS) if times > 1}
@@ -181,13 +182,17 @@ def _things(marks: Sequence[Mark], kind: str) -> dict[str, int]:
 def _examples(
     marks: Sequence[Mark], kind: str, items: Mapping[str, Item], answers: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
-    """The worst of a kind, short ones first, about different pictures where there are some."""
+    """The worst of a kind, short ones first, about different pictures and with different questions where there are some."""
     found = [mark for mark in marks if _wrong(mark) and mistake(mark) == kind and mark.id in answers]
     found.sort(key=lambda mark: (-mark.faults, len(answers[mark.id])))
-    by_unit: dict[str, Mark] = {}
+    asked: Counter[str] = Counter()
+    by_unit: dict[str, tuple[int, Mark]] = {}
     for mark in found:
-        by_unit.setdefault(items[mark.id].unit, mark)
-    for mark in list(by_unit.values())[:_EXAMPLES]:
+        item = items[mark.id]
+        if item.unit not in by_unit:
+            by_unit[item.unit] = asked[item.question], mark
+            asked[item.question] += 1
+    for _, mark in sorted(by_unit.values(), key=lambda entry: entry[0])[:_EXAMPLES]:
         item = items[mark.id]
         yield {
             "id": mark.id,

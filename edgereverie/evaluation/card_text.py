@@ -79,7 +79,7 @@ def _examples(kind: Mapping[str, Any]) -> list[str]:
         often = ", ".join(f"{_text(thing)} ({times:,})" for thing, times in kind["things"].items())
         lines += [f"{_text(kind['kind']).capitalize()}, most often: {often}.", ""]
     for one in kind["examples"]:
-        why = f": {_text(one['note'])}" if one["note"] else f": read as “{_text(one['read'])}”"
+        why = f": {_text(one['note'].rstrip('.'))}" if one["note"] else f": read as “{_text(one['read'])}”"
         truth = f" Truth: {_text(one['truth'])}." if one["truth"] else ""
         lines.append(
             f"- Asked “{_text(one['question'])}” it said “{_text(one['answer'])}”{why}.{truth} (`{_code(one['id'])}`)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -76,8 +76,7 @@ def plain(told: Any) -> str:
         return "yes" if told else "no"
     if isinstance(told, float):
         return f"{told:.4g}" if math.isfinite(told) else NOT_AVAILABLE
-    if isinstance(told, Mapping):
-        return "<br>".join(f"{escape(str(key))}: {plain(inner)}" for key, inner in told.items()) or NOT_AVAILABLE
     if isinstance(told, (list, tuple)):
-        return ", ".join(plain(inner) for inner in told) or NOT_AVAILABLE
+        texts = any(isinstance(inner, str) for inner in told)
+        return f"{len(told)} listed in report.json" if texts else ", ".join(map(plain, told)) or NOT_AVAILABLE
     return NOT_AVAILABLE if told is None else escape(str(told))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,6 @@ def _collector_off() -> Iterator[None]:
             gc.enable()
 
 
-@_collector_off()
 def score_file(
     benchmark: Benchmark,
     source: Source,
@@ -51,7 +50,8 @@ def score_file(
     limit: the first so many pictures. The pictures' hash is empty where they are not there. Raises DataError that lists all that
     does not fit, and where a way needs a judge and there is none.
     """
-    items = benchmark.asked(answers, benchmark.items(source, limit))
+    with _collector_off():
+        items = benchmark.asked(source, limit, answers)
     ways = list(dict.fromkeys(_all_ways(benchmark, items, judging) if variants is None else variants))
     ways = ways or [benchmark.default(items)]
     judged = [way for way in ways if variant_of(benchmark, way).judge is not None]
@@ -64,15 +64,14 @@ def score_file(
         raise DataError(
             f"A judge was named, and {', '.join(ways)} of {benchmark.name} needs none.", hint="Leave it out."
         )
-    predictions = read_answers(benchmark, items, answers)
-    texts = texts_by_id(predictions)
+    with _collector_off():
+        predictions = read_answers(benchmark, items, answers)
+        texts = texts_by_id(predictions)
+        counted = {way: score_answers(benchmark, way, items, texts) for way in ways if way not in judged}
     results = tuple(
-        judging(benchmark, way, items, texts)
-        if judging and way in judged
-        else score_answers(benchmark, way, items, texts)
-        for way in ways
+        judging(benchmark, way, items, texts) if judging and way in judged else counted[way] for way in ways
     )
-    there = all(image.is_file() for image in {item.image for item in items} if image is not None)
+    there = all(item.image is None or item.image.is_file() for item in items)
     return Run(
         benchmark.name,
         tuple(items),
@@ -90,32 +89,46 @@ def _all_ways(benchmark: Benchmark, items: Sequence[Item], judging: Judging | No
     return [name for name in benchmark.ways(items) if benchmark.variants[name].judge is None or judging]
 
 
+Reading = tuple[str, float]
+"""(how an answer was read, whether that is right)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     """One text that the ways of scoring do not all read alike. ids: of the questions that it answers. truth: where it is one.
 
-    readings: by scorer, (how it was read, whether that is right), in the scorers' order; None where a scorer left it out.
+    readings: by scorer, (how it was read, whether that is right), in the scorers' order; None where it is none of a scorer's.
     """
 
     text: str
     truth: str
     ids: tuple[str, ...]
-    readings: Mapping[str, tuple[str, float] | None]
+    readings: Mapping[str, Reading | None]
 
 
 def disagreements(run: Run) -> list[Disagreement]:
     """Answers that the run's ways of scoring read differently, equal texts that are read alike together, the most frequent first.
 
-    Ways differ where they read something else, or take the same for right and for wrong.
+    Ways differ where they read something else, whatever its order, or take the same for right and for wrong. Questions
+    that are none of a way's own (text where it asks about pictures alone) are no difference.
     """
     marks = {result.scorer: {mark.id: (mark.read, mark.right) for mark in result.marks} for result in run.results}
     found: dict[tuple[object, ...], list[str]] = {}
     for item, prediction in zip(run.items, run.predictions, strict=True):
         readings = tuple(by_id.get(item.id) for by_id in marks.values())
-        if len(set(readings)) > 1:
+        if differ(readings):
             found.setdefault((prediction.answer.text, item.truth, readings), []).append(item.id)
     told = [
         Disagreement(text, truth, tuple(ids), dict(zip(marks, readings, strict=True)))
         for (text, truth, readings), ids in found.items()
     ]
     return sorted(told, key=lambda one: -len(one.ids))
+
+
+def differ(readings: Iterable[Reading | None]) -> bool:
+    """Whether scorers that read an answer read different things.
+
+    >>> differ([("dog, cat", 1.0), ("cat, dog", 1.0), None]), differ([("yes", 1.0), ("yes", 0.0)])
+    (False, True)
+    """
+    return len({(frozenset(read.split(", ")), right) for read, right in filter(None, readings)}) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edgereverie.evaluation.run import Run
     from edgereverie.evaluation.scoring import Disagreement
 
+_NAMED = re.compile(r"(\.(jsonl?|tsv|txt|csv|xlsx|gz))+$")
 DATA = Path("data")  # where `edgereverie data get` puts what it fetches
 
 
@@ -73,7 +75,7 @@ def score(
     from edgereverie.evaluation.scoring import disagreements, score_file
     from edgereverie.evaluation.source import Source
 
-    label = label or answers.name.partition(".")[0] or answers.name
+    label = label or _NAMED.sub("", answers.name) or answers.name
     source = Source(data, images, pictures=False, splits=tuple(splits))
     ways = None if all_variants else list(variants)
     replies = out / "judgements" if out else answers.with_name(f"{answers.name}.judgements")

@@ -18,6 +18,7 @@ from edgereverie.records import Answer, Claim
 from edgereverie.registry import BENCHMARKS
 
 from ..server._browser import PROGRAM, Browser
+from .conftest import written
 
 if PROGRAM is None:
     pytest.skip("no Chromium on this machine", allow_module_level=True)
@@ -52,8 +53,10 @@ def better(image: Path | None, questions: Sequence[str], room: int) -> list[Answ
     return answers
 
 
-@pytest.fixture
-def report(folder: Path) -> Report:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    folder = written(tmp_path_factory.mktemp("bench"))
+
     def kept(label: str, answer: Callable[..., list[Answer]]) -> KeptRun:
         runs = [
             run_benchmark(BENCHMARKS.get("pope"), Source(folder), answer, variants=("official", "vcd", "opera")),

@@ -104,7 +104,7 @@ def test_done_again_nothing_is_asked_and_the_result_is_the_same(
 
 
 def test_a_stopped_run_goes_on(calibrated: Path, starter_bundle: Path, tmp_path: Path) -> None:
-    """All but the last answers are in the journal, the one being written is cut short."""
+    """All but the last pictures' answers are in the journal, those being written are cut short."""
     bundle, work = tmp_path / "starter", tmp_path / "starter-calibration"
     shutil.copytree(starter_bundle, bundle)
     shutil.copytree(calibrated.with_name("starter-calibration"), work)
@@ -112,7 +112,8 @@ def test_a_stopped_run_goes_on(calibrated: Path, starter_bundle: Path, tmp_path:
     lines = journal.read_bytes().split(b"\n")
     journal.write_bytes(b"\n".join(lines[:-5]) + b"\n" + lines[-5][:30])
     stages.calibrate(bundle, "scenes", images=IMAGES, seed=5)
-    kept = [json.loads(line)["id"] for line in journal.read_text().splitlines()[1:]]
+    rows = [json.loads(line)["answers"] for line in journal.read_text().splitlines()[1:]]
+    kept = [answer["id"] for row in rows for answer in row]
     assert len(kept) == len(set(kept)) == 3 * IMAGES
     assert Bundle.load(bundle).calibration == Bundle.load(calibrated).calibration
 
@@ -123,8 +124,8 @@ def test_answers_to_other_questions_are_not_taken_over(calibrated: Path, tmp_pat
     with pytest.raises(DataError, match="Too little to learn from"):
         stages.calibrate(bundle, "scenes", images=4, seed=6, work=work)
     assert sorted(len(path.read_text().splitlines()) for path in work.glob("answers-*.jsonl")) == [
-        1 + 12,
-        1 + 3 * IMAGES,
+        1 + 4,
+        1 + IMAGES,
     ]
 
 

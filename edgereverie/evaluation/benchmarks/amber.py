@@ -41,10 +41,11 @@ class Amber(Benchmark):
         """Rows with ``id`` and ``response``."""
         return by_id(rows_of(path), items, _id_of, ("response", "text", "answer"))
 
-    def asked(self, path: Path, items: Sequence[AmberItem]) -> list[AmberItem]:
+    def asked(self, source: Source, limit: int | None, answers: Path) -> list[AmberItem]:
         """The parts that the file answers at all (descriptions, existence, attributes, relations), each as a whole: the authors
         publish the questions of each on its own, too."""
-        answered = {_id_of(row) for _, row in rows_of(path)}
+        items = self.items(source, limit)
+        answered = {_id_of(row) for _, row in rows_of(answers)}
         parts = {item.split for item in items if item.id in answered}
         return [item for item in items if item.split in parts] or list(items)
 
@@ -77,10 +78,10 @@ def _official(similarity: str) -> Variant:
         described, asked = _parts(items)
         tallies, marks = descriptions.count_descriptions(described, texts, SIMILARITIES.get(similarity))
         counted = questions.count_official(asked, texts)
-        return Counted(tallies + counted.tallies, (*marks, *counted.marks))
+        return Counted(counted.tallies + tallies, (*marks, *counted.marks))
 
     metrics = descriptions.OFFICIAL + questions.OFFICIAL["discriminative"]
-    splits = {"generative": descriptions.OFFICIAL, **questions.OFFICIAL}
+    splits = questions.OFFICIAL | {"generative": descriptions.OFFICIAL}
     return Variant(_source("junyangwang0410/AMBER inference.py", similarity), metrics, count, splits=splits)
 
 
