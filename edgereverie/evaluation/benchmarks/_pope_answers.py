@@ -34,7 +34,7 @@ def read(path: Path, items: Sequence[Item]) -> dict[str, str]:
     rows = list(rows_of(path))
     splits = list(dict.fromkeys(item.split for item in items))
     only = splits[0] if len(splits) == 1 else None
-    ordered = bool(rows) and not any("question_id" in row or "id" in row for _, row in rows)
+    ordered = bool(rows) and all("question" in row and "question_id" not in row and "id" not in row for _, row in rows)
     as_llava = any(_number(row) > _LLAVA_STEP for _, row in rows)
 
     def id_of(row: Mapping[str, Any]) -> str | None:
