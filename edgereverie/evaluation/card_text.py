@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from edgereverie.evaluation.report_benchmarks import headline
 from edgereverie.evaluation.report_words import (
     NOT_AVAILABLE,
     benchmark_title,
     figure,
+    headline,
     metric_of,
     split_of,
 )
@@ -47,7 +47,7 @@ def _short(card: Mapping[str, Any]) -> list[str]:
     for one in card["measured"]:
         scores = {score["metric"]: score for score in one["scores"]}
         if scores and one["scorer"] in {told["scorer"] for told in card["mistakes"]}:
-            for name in headline(list(scores)):
+            for name in headline({name: score["n"] for name, score in scores.items()}):
                 score = scores[name]
                 truth = f"; {_value(score['truth'], name)} would be true" if "truth" in score else ""
                 told = f"{_value(score['value'], name)} ({_ends(score, name)}){truth}"

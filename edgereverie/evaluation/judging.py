@@ -6,14 +6,14 @@ the last try is kept as it is, counted as unread, and goes into the scores as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 from edgereverie.errors import BackendError, DataError
 from edgereverie.evaluation.answer_files import some
+from edgereverie.evaluation.at_once import each
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
     BenchmarkResult,
@@ -27,6 +27,7 @@ from edgereverie.evaluation.benchmarks.base import (
 from edgereverie.evaluation.judgements import (
     Judgement,
     Judgements,
+    asked,
     fingerprint,
     is_one,
     judge_named_in,
@@ -88,7 +89,8 @@ def judge_run(
     missing = [request for request in requests if request.id not in kept.found]
     if progress:
         progress(resumed, len(requests))
-    for judgement in _together(lambda request: _ask(judge, way, request, retries), missing, at_once):
+    hand = partial(_ask, judge, way, retries)
+    for judgement in each(missing, [hand] * max(1, at_once)):
         kept.add(judgement)
         if progress:
             progress(len(kept.found), len(requests))
@@ -121,27 +123,45 @@ def judge_answers(
     return score_judged(benchmark, variant, items, judged, seed=seed)
 
 
-def prepared(benchmark: Benchmark, variant: str, items: Sequence[Item], path: Path, *, judge: str = "") -> Judged:
+def prepared(
+    benchmark: Benchmark,
+    variant: str,
+    items: Sequence[Item],
+    path: Path,
+    texts: Mapping[str, str] | None = None,
+    *,
+    judge: str = "",
+) -> Judged:
     """What a judge said before, from a file in the published form or a journal of ``judge_run``. Asks nobody.
 
+    texts: the answers by item id; a journal of other answers is refused, and published forms do not tell whose they are.
     judge: its name; by default what the file says of it. Raises DataError that lists all that is missing, doubled or unknown.
     """
     way = _judged(benchmark, variant)
-    if is_one(path):
-        expected = [request.id for request in way.asked(items, {item.id: "" for item in items})]
-        name, replies = read_kept(path, expected)
+    if path.is_file() and is_one(path):
+        requests = way.asked(items, {item.id: "" for item in items} if texts is None else texts)
+        name, replies = read_kept(path, requests, same=texts is not None)
         replies = {id: without_thoughts(reply) for id, reply in replies.items()}
     else:
-        name, replies = judge_named_in(path), way.file(path, items)
+        name, replies = judge_named_in(path) if path.is_file() else "", way.file(path, items)
     unread = tuple(id for id, reply in replies.items() if not way.valid(reply))
     return Judged(judge or name or UNNAMED, replies, unread, len(replies))
 
 
 def score_prepared(
-    benchmark: Benchmark, variant: str, items: Sequence[Item], path: Path, *, judge: str = "", seed: int = 0
+    benchmark: Benchmark,
+    variant: str,
+    items: Sequence[Item],
+    path: Path,
+    texts: Mapping[str, str] | None = None,
+    *,
+    judge: str = "",
+    seed: int = 0,
 ) -> BenchmarkResult:
     """The same, scored; the result bears the judge's name."""
-    return score_judged(benchmark, variant, items, prepared(benchmark, variant, items, path, judge=judge), seed=seed)
+    return score_judged(
+        benchmark, variant, items, prepared(benchmark, variant, items, path, texts, judge=judge), seed=seed
+    )
 
 
 def score_judged(
@@ -158,19 +178,19 @@ def _judged(benchmark: Benchmark, variant: str) -> Judge:
     return way
 
 
-def _ask(judge: Responder, way: Judge, request: JudgeRequest, retries: int) -> Judgement:
+def _ask(judge: Responder, way: Judge, retries: int, request: JudgeRequest) -> Judgement:
     """One request, and again with the reason while its reply cannot be read: always greedy, since the question differs."""
-    reply, turns = "", request.turns
+    reply, turns, mark = "", request.turns, asked(request)
     options = Options(max_tokens=way.max_tokens)
     for tried in range(1, retries + 2):
         try:
             reply = "".join(judge.respond(request.image, turns, options))
         except Declined as error:
-            return Judgement(request.id, reply, tried, False, str(error))
+            return Judgement(request.id, mark, reply, tried, False, str(error))
         if way.valid(without_thoughts(reply)):
-            return Judgement(request.id, reply, tried, True)
+            return Judgement(request.id, mark, reply, tried, True)
         turns = (*request.turns[:-1], _again(request.turns[-1], without_thoughts(reply), way.form))
-    return Judgement(request.id, reply, retries + 1, False)
+    return Judgement(request.id, mark, reply, retries + 1, False)
 
 
 def _again(last: Turn, reply: str, form: str) -> Turn:
@@ -178,30 +198,6 @@ def _again(last: Turn, reply: str, form: str) -> Turn:
     said = " ".join(reply.split())
     fault = f"“{said[:_SHOWN]}{'…' if len(said) > _SHOWN else ''}”." if said else "it was empty."
     return replace(last, text=f"{last.text}\n\n{prompt('again').filled(fault=fault, form=form)}")
-
-
-def _together(
-    ask: Callable[[JudgeRequest], Judgement], requests: Sequence[JudgeRequest], at_once: int
-) -> Iterator[Judgement]:
-    """Replies as they come; after a failure nothing new is asked, and what was under way is waited for and given out."""
-    if at_once == 1:
-        yield from map(ask, requests)
-        return
-    waiting = iter(requests)
-    with ThreadPoolExecutor(at_once) as pool:
-        open_ones = {pool.submit(ask, request) for request in islice(waiting, at_once)}
-        failure: BaseException | None = None
-        while open_ones:
-            done, open_ones = wait(open_ones, return_when=FIRST_COMPLETED)
-            for future in done:
-                if error := future.exception():
-                    failure = failure or error
-                    continue
-                yield future.result()
-            if failure is None:
-                open_ones |= {pool.submit(ask, request) for request in islice(waiting, len(done))}
-        if failure is not None:
-            raise failure
 
 
 def _nothing_read(name: str, scorer: str, way: Judge, said: Sequence[Judgement]) -> BackendError:

@@ -172,7 +172,10 @@ def _truths(run: Run, result: BenchmarkResult) -> Iterator[tuple[str, float]]:
     """The share of true yes of each split whose questions are all answered with yes or no."""
     for tally in result.tallies:
         split = split_of(f"{tally.split}/")
-        truths = [item.truth.strip().lower() for item in run.items if not split or item.split == split]
+        parts = [item for item in run.items if split in (item.split, item.kind)]
+        if not parts and tally.items == len(run.items):  # a split that holds them all
+            parts = list(run.items)
+        truths = [item.truth.strip().lower() for item in parts]
         if truths and {"yes", "no"} >= set(truths):
             yield tally.split, truths.count("yes") / len(truths)
 
@@ -184,7 +187,8 @@ def _kinds(run: Run, result: BenchmarkResult) -> Iterator[Score]:
     for mark in result.marks:
         if (item := items.get(mark.id)) is not None and item.kind and item.kind != item.split:
             marked.setdefault(item.kind, []).append((item.unit, mark.right))
-    for kind, rows in marked.items() if len(marked) > 1 else ():
+    splits = {split_of(f"{tally.split}/") for tally in result.tallies}
+    for kind, rows in marked.items() if len(marked) > 1 and not splits >= set(marked) else ():
         _, counts = per_unit([unit for unit, _ in rows], [(right, 1) for _, right in rows], 2)
         found = bootstrap(counts.astype(np.float64), [RIGHT.formula])[0]
         yield Score(f"{result.scorer}/{kind}/{RIGHT.name}", found.value, found.low, found.high, len(rows))

@@ -8,7 +8,15 @@ from html import escape
 from edgereverie.evaluation.report import Report
 from edgereverie.evaluation.report_charts import BarGroup, Curve, bar_chart, line_chart
 from edgereverie.evaluation.report_parts import MISSING, changed, dot, group, row, table, value
-from edgereverie.evaluation.report_words import benchmark_title, lowered, metric_of, scorer_of, split_of, title_of
+from edgereverie.evaluation.report_words import (
+    benchmark_title,
+    headline,
+    lowered,
+    metric_of,
+    scorer_of,
+    split_of,
+    title_of,
+)
 
 FEW = 2  # benchmarks whose tables stand open; with more a page of them is a list to choose from
 _HINT = {"higher": "higher is better", "lower": "lower is better"}
@@ -22,21 +30,6 @@ def by_benchmark(names: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def headline(scorer_names: Sequence[str]) -> list[str]:
-    """The figures that a scorer is known by: its first metric, and a yes ratio or recall that shows what that one hides.
-
-    Each of the last split: benchmarks go from easy to hard.
-
-    >>> headline([f"pope/official/{split}/{metric}" for split in ("random", "popular") for metric in ("accuracy", "yes_ratio")])
-    ['pope/official/popular/accuracy', 'pope/official/popular/yes_ratio']
-    """
-    last = split_of(scorer_names[-1])
-    here = [name for name in scorer_names if split_of(name) == last]
-    beside = [name for name in here[1:] if name.rpartition("/")[2] in ("yes_ratio", "recall", "cover")]
-    beside.sort(key=lambda name: name.rpartition("/")[2] != "yes_ratio")
-    return here[:1] + beside[:1]
-
-
 def benchmarks(report: Report) -> str:
     found = by_benchmark(report.metrics())
     return "".join(_benchmark(report, name, scorers, len(found) <= FEW) for name, scorers in found.items())
@@ -44,7 +37,10 @@ def benchmarks(report: Report) -> str:
 
 def _benchmark(report: Report, name: str, scorers: dict[str, list[str]], opened: bool) -> str:
     first, names = next(iter(scorers.items()))
-    charts = [_bars(report, first, metric) for metric in _charted(names)]
+    charts = [
+        _bars(report, first, metric)
+        for metric in dict.fromkeys(name.rpartition("/")[2] for name in headline(asked(report, names)))
+    ]
     charts += [_kinds(report, first), _sureness(report, first)]
     charts += [_bars(report, first, "ece")] if any(name.endswith("/ece") for name in names) else []
     state = " open" if opened else ""
@@ -80,10 +76,9 @@ def _turned(report: Report, scorer: str) -> str:
     return f'<p class="turned">Answers against {first}</p><ul class="turned">{"".join(told)}</ul>' if told else ""
 
 
-def _charted(names: Sequence[str]) -> list[str]:
-    """Last parts of the metrics that are drawn: the headline's, and what else a scorer counts first."""
-    known = [name.rpartition("/")[2] for name in headline(names)]
-    return list(dict.fromkeys(known))
+def asked(report: Report, names: Sequence[str]) -> dict[str, int]:
+    """How many answers each score is of; most, where the runs were asked different numbers."""
+    return {name: max(score.n for run in report.runs if (score := run.score(name))) for name in names}
 
 
 def _bars(report: Report, scorer: str, metric_name: str) -> str:
@@ -142,7 +137,11 @@ def _side_by_side(report: Report, scorers: dict[str, list[str]]) -> str:
     for scorer, names in scorers.items():
         for name in names:
             shared.setdefault(name.removeprefix(scorer + "/"), {})[scorer] = name
-    wanted = {name.removeprefix(scorer + "/") for scorer, names in scorers.items() for name in headline(names)[:1]}
+    wanted = {
+        name.removeprefix(scorer + "/")
+        for scorer, names in scorers.items()
+        for name in headline(asked(report, names))[:1]
+    }
     kept = {
         tail: names
         for tail, names in shared.items()
@@ -173,8 +172,8 @@ def _figures(report: Report, scorer: str, names: Sequence[str]) -> str:
         if split_of(name) != split:
             split = split_of(name)
             rows.append(group(escape(split), len(head)))
-        asked = dict.fromkeys(f"{score.n:,}" for run in report.runs if (score := run.score(name)))
-        cells = ["/".join(asked)]
+        numbers = dict.fromkeys(f"{score.n:,}" for run in report.runs if (score := run.score(name)))
+        cells = ["/".join(numbers)]
         for run in report.runs:
             found = report.change(run.label, name)
             told = changed(found) if found else ""

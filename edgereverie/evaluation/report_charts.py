@@ -50,7 +50,7 @@ def _group(metric: Metric, group: BarGroup, top: float) -> str:
     told = [f"n {'/'.join(f'{n:,}' for n in asked)}"] if asked else []
     if group.reference is not None:
         told.append(f"truth {figure(group.reference, metric)}")
-    heading = f"<h4>{escape(group.heading)} <small>{', '.join(told)}</small></h4>"
+    heading = f"<h3>{escape(group.heading)} <small>{', '.join(told)}</small></h3>"
     bars = "".join(_bar(metric, *bar, top, group.reference) for bar in group.bars)
     return f"{heading}<ul>{bars}</ul>"
 

@@ -11,6 +11,7 @@ from edgereverie.evaluation.report_parts import dot
 from edgereverie.evaluation.report_words import benchmark_title
 from edgereverie.told.markup import data_uri, legend, marked_html
 
+_NAMED = '<p class="legend"><span><mark>word</mark> the scorer counts it as a mistake</span></p>'
 _LONG = 900  # characters, from which on a text scrolls in a box of its own
 
 
@@ -25,7 +26,8 @@ def gallery(exhibits: Sequence[Exhibit], labels: Sequence[str]) -> str:
     cards = "".join(_card(i, one, labels, benchmarks, mistakes) for i, one in enumerate(exhibits, start=1))
     filters = _filters(benchmarks, mistakes, labels) if mistakes else ""
     more = '<button type="button" class="more" hidden>Show more</button>'
-    return f"{filters}{legend() if claims else ''}<div class='gallery'>{cards}</div>{more if filters else ''}"
+    marks = f"{legend() if claims else ''}{_NAMED if '<mark>' in cards else ''}"
+    return f"{filters}{marks}<div class='gallery'>{cards}</div>{more if filters else ''}"
 
 
 def _filters(benchmarks: Sequence[str], mistakes: Sequence[str], labels: Sequence[str]) -> str:
@@ -118,7 +120,7 @@ def _readings(readings: Sequence[Reading]) -> str:
 def _reading(reading: Reading) -> str:
     mark = reading.mark
     why = mark.note if reading.wrong and mark.note else "wrong" if reading.wrong else "right"
-    read = f"reads “{escape(mark.read)}”" if mark.read else "reads nothing in it"
+    read = f"reads “{escape(mark.read)}”" if mark.read not in ("", "unread") else "cannot read it"
     return f"<li><b>{escape(reading.scorer)}</b> {read}: {escape(why)}</li>"
 
 

@@ -11,7 +11,7 @@ from html import escape
 from importlib.resources import files
 
 from edgereverie.evaluation.report import Report, ReportRun
-from edgereverie.evaluation.report_benchmarks import benchmarks, by_benchmark, headline, titled
+from edgereverie.evaluation.report_benchmarks import asked, benchmarks, by_benchmark, titled
 from edgereverie.evaluation.report_charts import Curve, line_chart
 from edgereverie.evaluation.report_gallery import gallery
 from edgereverie.evaluation.report_parts import changed, digest, dot, plain, row, section, table
@@ -19,6 +19,7 @@ from edgereverie.evaluation.report_words import (
     NOT_AVAILABLE,
     benchmark_title,
     figure,
+    headline,
     metric_of,
 )
 from edgereverie.told.markup import POLICY, claims_css
@@ -86,10 +87,11 @@ def _run(number: int, run: ReportRun) -> str:
 
 def _cards(report: Report) -> str:
     scorers = [next(iter(found.values())) for found in by_benchmark(report.metrics()).values()]
-    known = [headline(names) for names in scorers]
+    known = [headline(asked(report, names)) for names in scorers]
     few = len(known) <= 3
     wanted = [name for names in known for name in (names if few else names[:1])][:_CARDS]
-    return f"<div class='cards'>{''.join(_card(report, name) for name in wanted)}</div>" if wanted else ""
+    cards = "".join(_card(report, name) for name in wanted)
+    return f"<h2 class='glance'>At a glance</h2><div class='cards'>{cards}</div>" if wanted else ""
 
 
 def _card(report: Report, name: str) -> str:

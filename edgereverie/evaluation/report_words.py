@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 
 from edgereverie.evaluation.comparing import Change
@@ -22,6 +23,7 @@ _OTHERS = {
         for measure in (*MEASURES.values(), YES_AUROC)
     },
 }
+_BESIDE = ("yes_ratio", "recall", "cover")
 _NAMES = {
     "hallusionbench": "HallusionBench",
     "llavabench": "LLaVA-Bench",
@@ -75,6 +77,30 @@ def benchmark_title(benchmark: str) -> str:
     ('POPE', 'HallusionBench')
     """
     return _NAMES.get(benchmark, benchmark.upper())
+
+
+def headline(asked: Mapping[str, int]) -> list[str]:
+    """The figures that a scorer is known by, of its scores' names and how many answers each is of.
+
+    The first metric, and a yes ratio or recall that shows what that one hides, of the split with most answers; of equal ones of
+    the last, as benchmarks go from easy to hard. Splits with a first metric of their own have headlines of their own.
+
+    >>> headline({f"pope/official/{s}/{m}": 9 for s in ("random", "popular") for m in ("accuracy", "f1", "yes_ratio")})
+    ['pope/official/popular/accuracy', 'pope/official/popular/yes_ratio']
+    """
+    splits: dict[str, list[str]] = {}
+    for name in asked:
+        splits.setdefault(split_of(name), []).append(name)
+    largest: dict[str, list[str]] = {}
+    for names in splits.values():
+        known = largest.setdefault(names[0].rpartition("/")[2], names)
+        if asked[names[0]] >= asked[known[0]]:
+            largest[names[0].rpartition("/")[2]] = names
+    found = []
+    for names in largest.values():
+        beside = [name for last in _BESIDE for name in names[1:] if name.rpartition("/")[2] == last]
+        found += names[:1] + beside[:1]
+    return found
 
 
 def title_of(name: str) -> str:

@@ -22,8 +22,8 @@ _SAID = re.compile(r"answer\s+is\s+\**([ABCD])", re.IGNORECASE)
 _FORMS = ("{}.", "{},", "{}:", "{})", "{}).", "({})", "({}).", ":{}", ":{},", ":{}.", ":{})", ":{}).")
 
 
-def vlmevalkit(answer: str, options: Mapping[str, str]) -> str:
-    """The letter that VLMEvalKit reads, REFUSED for a refusal, and nothing where it would ask a judge.
+def vlmevalkit(answer: str, options: Mapping[str, str]) -> str | None:
+    """The letter that VLMEvalKit reads, REFUSED for a refusal, None where it would ask a judge.
 
     The rule of ``matching_util.py`` in open-compass/VLMEvalKit: punctuation becomes spaces; where the words hold one of the
     letters alone, it counts when it first stands among the last four; then comes "answer is B" anywhere, whatever follows the
@@ -31,18 +31,18 @@ def vlmevalkit(answer: str, options: Mapping[str, str]) -> str:
 
     >>> options = {"A": "a seed", "B": "a leaf"}
     >>> [vlmevalkit(answer, options) for answer in ("B", "(A).", "It is a leaf.", "A or B", "", "Z")]
-    ['B', 'A', 'B', '', '', 'Z']
-    >>> vlmevalkit("B, definitely, since this is what the picture shows to us all", options)
-    ''
+    ['B', 'A', 'B', None, None, 'Z']
+    >>> vlmevalkit("B, definitely, since this is what the picture shows to us all", options) is None
+    True
     >>> vlmevalkit("The answer is a riddle to me, I am afraid, and so is the question", options)
     'A'
     """
     return _vlmevalkit_letter(answer, options) or _only_text(answer, options, longest=2)
 
 
-def _vlmevalkit_letter(answer: str, options: Mapping[str, str]) -> str:
+def _vlmevalkit_letter(answer: str, options: Mapping[str, str]) -> str | None:
     if _NO_REPLY in answer:
-        return ""
+        return None
     if any(refusal in answer for refusal in _REFUSALS):
         return REFUSED
     words = answer.translate(_SPACED).split()
@@ -52,12 +52,12 @@ def _vlmevalkit_letter(answer: str, options: Mapping[str, str]) -> str:
     if not named and REFUSED in words:
         return REFUSED
     said = _SAID.search(answer)
-    letter = said[1].upper() if said else ""
-    return letter if letter in options else ""
+    letter = said[1].upper() if said else None
+    return letter if letter in options else None
 
 
-def lmms(answer: str, options: Mapping[str, str]) -> str:
-    """The letter that lmms-eval reads, nothing where it would ask a judge. It may be one that is no option.
+def lmms(answer: str, options: Mapping[str, str]) -> str | None:
+    """The letter that lmms-eval reads, None where it would ask a judge. It may be one that is no option.
 
     The rule of ``mmbench_evals.py`` in EvolvingLMMs-Lab/lmms-eval, VLMEvalKit's of 2023: one of A to E alone among the words, but
     none where a word is "A" and there are more than three; then one in a form such as "B." or "(B)", form by form; then the one
@@ -65,29 +65,29 @@ def lmms(answer: str, options: Mapping[str, str]) -> str:
 
     >>> options = {"A": "a seed", "B": "a leaf"}
     >>> [lmms(answer, options) for answer in ("B", "(A).", "It is a leaf.", "A or B", "", "**B**")]
-    ['B', 'A', 'B', '', '', '']
+    ['B', 'A', 'B', None, None, None]
     >>> lmms("A picture of B", options), lmms("A picture of a leaf", options), lmms("E", options)
-    ('', 'B', 'E')
+    (None, 'B', 'E')
     """
     return _lmms_letter(answer) or _only_text(answer, {key: options[key] for key in "ABCD" if key in options})
 
 
-def _lmms_letter(answer: str) -> str:
+def _lmms_letter(answer: str) -> str | None:
     if _NO_REPLY in answer:
-        return ""
+        return None
     words = answer.split()
     article = "A" in words and len(words) > 3
     for form in ("{}", *_FORMS):
         named = [letter for letter in "ABCDE" if form.format(letter) in words]
         if len(named) == 1 and not (form == "{}" and article):
             return named[0]
-    return ""
+    return None
 
 
-def _only_text(answer: str, options: Mapping[str, str], longest: int | None = None) -> str:
+def _only_text(answer: str, options: Mapping[str, str], longest: int | None = None) -> str | None:
     """The letter of the one option whose text is in the answer. longest: in lengths of all options, None for any."""
     lowered = answer.lower()
     if longest is not None and len(lowered) > longest * sum(len(text) for text in options.values()):
-        return ""
+        return None
     named = [letter for letter, text in options.items() if text.lower() in lowered]
-    return named[0] if len(named) == 1 else ""
+    return named[0] if len(named) == 1 else None

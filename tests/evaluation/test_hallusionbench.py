@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from edgereverie.errors import DataError
 from edgereverie.evaluation.benchmarks._hallusion_counts import blame
-from edgereverie.evaluation.benchmarks._hallusion_items import HallusionItem
+from edgereverie.evaluation.benchmarks._hallusion_items import HallusionItem, id_of
 from edgereverie.evaluation.benchmarks._hallusion_judge import JUDGE, says_same, valid, verdict_of
 from edgereverie.evaluation.benchmarks.base import BenchmarkResult, compare, score_answers
 from edgereverie.evaluation.benchmarks.hallusionbench import BENCHMARK
@@ -23,6 +24,7 @@ from edgereverie.evaluation.judging import judge_answers, score_prepared
 from edgereverie.evaluation.run import run_benchmark
 from edgereverie.evaluation.source import Source
 from edgereverie.records import Answer, Options, Turn
+from edgereverie.text.yes_no import vlmevalkit
 
 WORDS = {0: "incorrect", 1: "correct", 2: "unclear"}
 
@@ -78,8 +80,9 @@ def test_everything_that_the_official_script_prints(
 def check_case(result: BenchmarkResult, case: dict) -> None:
     counts, rates = result.counts()["hallusionbench/official"], printed(result)
     totals, figure = case["totals"], case["figure"]
-    assert [counts[name] for name in ("questions", "pairs", "figures", "easy_pairs", "easy_questions", "hard_pairs", "hard_questions")] \
-        == [totals[name] for name in ("questions", "pairs", "figures", "easy", "easy_q", "hard", "hard_q")]  # fmt: skip
+    columns = ("questions", "pairs", "figures", "easy_pairs", "easy_questions", "hard_pairs", "hard_questions")
+    told = ("questions", "pairs", "figures", "easy", "easy_q", "hard", "hard_q")
+    assert [counts[name] for name in columns] == [totals[name] for name in told]
     assert [counts[f"figures_{name}"] for name in ("right", "wrong", "inconsistent")] \
         == [figure[name] for name in ("correct", "wrong", "inconsistent")]  # fmt: skip
     assert [counts[name] for name in ("language", "vision", "mixed")] == case["LH_VI_Mix_cg"]
@@ -95,10 +98,34 @@ def check_case(result: BenchmarkResult, case: dict) -> None:
         return
     assert scores["yes_bias"] == pytest.approx(case["yes_no_bias"]["diff"], abs=1e-12)
     assert scores["fp_ratio"] == pytest.approx(case["yes_no_bias"]["fp"], abs=1e-12)
-    # The last table of what it printed, cell by cell: consistency test and attribution.
-    last = [cell.strip() for cell in case["stdout_tail"].splitlines()[-2].strip("|").split("|")]
-    names = ("figures_right", "figures_inconsistent", "figures_wrong", "language", "vision", "mixed")
-    assert [str(rates.get(name, rates["fAcc"])) for name in names] == last[3:]
+    assert figures_in(case["stdout_tail"]) == printed_figures(result)
+
+
+def figures_in(output: str) -> list[str]:
+    """Every figure that the script printed, as it printed it."""
+    stats, _, tables = output.partition("##### Leaderboard Stats #####")
+    rows = [line for line in tables.splitlines() if line.startswith("| GPT Eval")]
+    return [*re.findall(r"\d+", stats), *(cell.strip() for row in rows for cell in row.strip("|").split("|")[1:])]
+
+
+def printed_figures(result: BenchmarkResult) -> list[str]:
+    """The same from a result: questions and figures of VD and VS, the leaderboard, the diagnosis."""
+    counts = {split.rpartition("/")[2]: counts for split, counts in result.counts().items()}
+    easy, hard, figures = (
+        [counts[category][name] for category in ("VD", "VS")]
+        for name in ("easy_questions", "hard_questions", "figures")
+    )
+    stats = [*easy, *hard, counts["official"]["questions"], *figures, counts["official"]["figures"]]
+    rates = printed(result)
+    scores = {score.metric.removeprefix("hallusionbench/official/"): score.value for score in result.scores}
+    board = ("qAcc", "fAcc", "easy_aAcc", "hard_aAcc", "aAcc")
+    consistency = ("fAcc", "figures_inconsistent", "figures_wrong", "language", "vision", "mixed")
+    return [
+        *(str(int(count)) for count in stats),
+        *(str(rates[name]) for name in board),
+        *(str(scores[name]) for name in ("yes_bias", "fp_ratio")),
+        *(str(rates[name]) for name in consistency),
+    ]
 
 
 def test_vlmevalkits_groups(published: list[HallusionItem], expected: dict) -> None:
@@ -131,10 +158,13 @@ def test_real_predictions_read_by_rule(published: list[HallusionItem], expected:
     ids = {"_".join(row[:5]): row[5] for row in expected["sample_file_extraction"]}
     items = [item for item in published if item.id in ids]
     texts = BENCHMARK.answers(path, items)
+    words = {True: "Yes", False: "No", None: "Unknown"}
+    assert {id: words[vlmevalkit(text)] for id, text in texts.items()} == ids
     marks = score_answers(BENCHMARK, "vlmevalkit", items, texts).marks
-    assert {mark.id: mark.read for mark in marks} == {
-        id: {"Unknown": "unread"}.get(w, w.lower()) for id, w in ids.items()
-    }
+    shown = [item.id for item in items if item.visual != "0"]
+    assert [(mark.id, mark.read) for mark in marks] == [
+        (id, ids[id].lower().replace("unknown", "unread")) for id in shown
+    ]
     # lmms-eval's rule on the same 254 answers: 161 right, 39 of 117 pairs, 24 of 79 figures.
     scores = {score.metric: score.value for score in score_answers(BENCHMARK, "lmms", items, texts).scores}
     rates = [round(scores[f"hallusionbench/lmms/{name}"], 5) for name in ("aAcc", "qAcc", "fAcc")]
@@ -144,25 +174,35 @@ def test_real_predictions_read_by_rule(published: list[HallusionItem], expected:
 
 
 def test_what_is_resampled_holds_whole_pairs_and_figures(published: list[HallusionItem]) -> None:
-    for group in (lambda item: item.pair, lambda item: item.figure):
+    keys = (
+        lambda item: item.pair,
+        lambda item: item.figure,
+        lambda item: (item.subcategory, item.set_id, item.question_id),
+        lambda item: (item.subcategory, item.set_id, item.figure_id),
+    )
+    for group in keys:
         units: dict[tuple[str, ...], set[str]] = {}
         for item in published:
             units.setdefault(group(item), set()).add(item.unit)
         assert all(len(found) == 1 for found in units.values())
-    assert len({item.unit for item in published}) == 167
+    sets = {(item.split, item.subcategory, item.set_id) for item in published}
+    shared = {set_id for category, name, set_id in sets if category == "VD" and ("VS", name, set_id) in sets}
+    assert (len(sets), len(shared), len({item.unit for item in published})) == (167, 13, 154)
 
 
 def question(category: str, figure: int, asked: int, visual: str, truth: str, set_id: str = "0") -> dict[str, object]:
     return {
         "category": category, "subcategory": "ocr", "visual_input": visual, "set_id": set_id, "figure_id": str(figure),
-        "sample_note": "", "question_id": str(asked), "question": f"Is it so? {figure}", "gt_answer_details": "It is \"so\".",
-        "gt_answer": truth, "filename": None if visual == "0" else f"./{category}/ocr/{set_id}_{figure}.png",
+        "sample_note": "", "question_id": str(asked), "question": f"Is it so? {figure} {asked}",
+        "gt_answer_details": "It is \"so\".", "gt_answer": truth,
+        "filename": None if visual == "0" else f"./{category}/ocr/{set_id}_{figure}.png",
     }  # fmt: skip
 
 
 # VD set 0: two questions about a figure and about an altered one. VS set 0: one question without, with, with an altered figure.
 ROWS = [
-    question("VD", 0, 0, "1", "1"), question("VD", 0, 1, "1", "0"), question("VD", 1, 0, "2", "0"), question("VD", 1, 1, "2", "1"),
+    question("VD", 0, 0, "1", "1"), question("VD", 0, 1, "1", "0"),
+    question("VD", 1, 0, "2", "0"), question("VD", 1, 1, "2", "1"),
     question("VS", 0, 0, "0", "1"), question("VS", 1, 0, "1", "1"), question("VS", 2, 0, "2", "0"),
 ]  # fmt: skip
 
@@ -197,12 +237,27 @@ def test_counts_by_hand(small: list[HallusionItem]) -> None:
         "questions": 6, "right": 3, "pairs": 2, "pairs_right": 0, "figures": 3, "figures_right": 0}  # fmt: skip
     assert apart.counts()["hallusionbench/vlmevalkit-tsv"] == {
         "questions": 6, "right": 3, "pairs": 3, "pairs_right": 0, "figures": 4, "figures_right": 1}  # fmt: skip
-    assert kit.tallies[0].units == ("ocr/0",) and apart.tallies[0].units == ("VD/ocr/0", "VS/ocr/0")
-    notes = {mark.id: mark.note for mark in kit.marks}
-    assert (
-        notes["VS_ocr_0_0_0"] == "asked without a figure, not counted"
-        and notes["VD_ocr_0_1_0"] == "said yes, which is not so"
-    )
+    assert kit.tallies[0].units == apart.tallies[0].units == ("ocr/0",)
+    marks = {mark.id: (mark.read, mark.right, mark.note) for mark in kit.marks}
+    assert "VS_ocr_0_0_0" not in marks and marks["VS_ocr_0_1_0"] == ("yes", 1.0, "")
+    assert marks["VD_ocr_0_1_0"] == ("yes", 0.0, "said yes, which is not so")
+
+
+# lmms-eval takes the letters "yes" anywhere for a yes, all else for a no; VLMEvalKit wants one of the words without the other.
+@pytest.mark.parametrize(
+    ("text", "lmms", "kit"),
+    [
+        ("Yes", "yes", "yes"), ("YES!", "yes", "yes"), ("No.", "no", "no"), ("", "no", "unread"), (" \n", "no", "unread"),
+        ("Their eyes are the same.", "yes", "unread"), ("Yes and no", "yes", "unread"), ("yes\nno", "yes", "unread"),
+        ("yes/no", "yes", "unread"), ("Nope", "no", "unread"), ("not so", "no", "unread"), ("Yes, as I know", "yes", "yes"),
+        ("\u0414\u0430", "no", "unread"), ("**Yes**", "yes", "unread"), ("no\u3002", "no", "unread"),
+        ("\uff59es yes", "yes", "yes"),
+    ],
+)  # fmt: skip
+def test_what_is_read_out_of_an_answer(small: list[HallusionItem], text: str, lmms: str, kit: str) -> None:
+    said = {item.id: text for item in small}
+    read = [score_answers(BENCHMARK, name, small, said).marks[0].read for name in ("lmms", "vlmevalkit")]
+    assert read == [lmms, kit]
 
 
 def test_questions_without_a_figure_are_asked_without_one(tmp_path: Path) -> None:
@@ -225,15 +280,39 @@ def test_questions_without_a_figure_are_asked_without_one(tmp_path: Path) -> Non
     assert change["hallusionbench/lmms/aAcc"] == pytest.approx(4 / 7)
 
 
+def test_answers_to_questions_with_a_figure_alone(tmp_path: Path) -> None:
+    write(tmp_path)
+    items = BENCHMARK.items(Source(tmp_path, splits=("image",)))
+    assert [item.id for item in items] == [row_id for row_id in map(id_of, ROWS) if row_id != "VS_ocr_0_0_0"]
+    assert [item.id for item in BENCHMARK.items(Source(tmp_path, splits=("image", "VS")))] == [
+        "VS_ocr_0_1_0",
+        "VS_ocr_0_2_0",
+    ]
+    counts = score_answers(BENCHMARK, "lmms", items, {item.id: "yes" for item in items}).counts()
+    assert counts["hallusionbench/lmms"] == counts["hallusionbench/lmms/image"]
+    with pytest.raises(DataError, match="2 questions are judged by their pair's first one"):
+        score_answers(BENCHMARK, "official", items, {item.id: "correct" for item in items})
+
+
+def test_the_truth_is_told_once(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "gt_answer_details": "Yes, it is."}, {**ROWS[1], "gt_answer_details": "No."}, ROWS[2], ROWS[3]]
+    truths = [item.truth for item in BENCHMARK.items(write(tmp_path, rows))]
+    assert truths == ["Yes, it is.", "No.", 'no: It is "so".', 'yes: It is "so".']
+
+
 def test_limit_keeps_whole_sets_and_splits_are_chosen(tmp_path: Path) -> None:
     source = write(tmp_path, [*ROWS, question("VD", 0, 0, "1", "1", "1")])
-    assert [item.unit for item in BENCHMARK.items(source, 1)] == ["VD/ocr/0"] * 4
-    assert len(BENCHMARK.items(source, 2)) == 7 and len(BENCHMARK.items(source)) == 8
+    assert len(BENCHMARK.items(source, 1)) == 7 and len(BENCHMARK.items(source, 2)) == len(BENCHMARK.items(source)) == 8
     (tmp_path / "hallusionbench" / "hallusion_bench" / "VD" / "ocr" / "0_0.png").unlink()
-    assert {item.split for item in BENCHMARK.items(Source(tmp_path, splits=("VS",)))} == {"VS"}
-    result = score_answers(BENCHMARK, "official", BENCHMARK.items(Source(tmp_path, splits=("VS",))), {
-        item.id: "correct" for item in BENCHMARK.items(Source(tmp_path, splits=("VS",)))})  # fmt: skip
-    assert list(result.counts()) == ["hallusionbench/official"]
+    items = BENCHMARK.items(Source(tmp_path, splits=("VS",)))
+    assert [item.split for item in items] == ["VS"] * 3
+    for variant, names in {
+        "official": ["", "VS"],
+        "lmms": ["", "image"],
+        "vlmevalkit-tsv": ["", "VS", "VS_ocr"],
+    }.items():
+        tallies = BENCHMARK.variants[variant].count(items, {item.id: "correct" for item in items}).tallies
+        assert [tally.split for tally in tallies] == names
     with pytest.raises(DataError, match="no split 'VX'"):
         BENCHMARK.items(Source(tmp_path, splits=("VX",)))
 
@@ -241,7 +320,8 @@ def test_limit_keeps_whole_sets_and_splits_are_chosen(tmp_path: Path) -> None:
 BROKEN = [
     {**ROWS[0], "category": "VX"}, {**ROWS[0], "gt_answer": "2"}, {**ROWS[0], "visual_input": 7}, {**ROWS[0], "set_id": None},
     {**ROWS[0], "set_id": "9"}, ROWS[1], ROWS[1], {**ROWS[2], "filename": None}, {**ROWS[3], "filename": "../x.png"},
-    {key: value for key, value in ROWS[4].items() if key != "question"}, {**ROWS[5], "question": 3}, {**ROWS[6], "question_id": True},
+    {key: value for key, value in ROWS[4].items() if key != "question"}, {**ROWS[5], "question": 3},
+    {**ROWS[6], "question_id": True},
 ]  # fmt: skip
 
 
@@ -253,7 +333,8 @@ def test_all_that_is_wrong_with_the_questions_is_told_at_once(tmp_path: Path) ->
     assert told.split("\n")[0].endswith("11 faults.")
     for part in (
         "entry 1: 'category' is 'VX', expected VD or VS", "entry 2: 'gt_answer' is '2'", "entry 3: 'visual_input' is '7'",
-        "entry 4: 'set_id' should be", "entry 7: the question VD_ocr_0_0_1 stands at", "entry 8: 'filename' should be str, found None",
+        "entry 4: 'set_id' should be", "entry 7: the question VD_ocr_0_0_1 stands at",
+        "entry 8: 'filename' should be str, found None",
         "entry 9: Image path '../x.png' leaves", "entry 10: the key 'question' is missing", "entry 11: 'question' should be str",
         "entry 12: 'question_id' should be", "1 questions whose pair has none with figure_id 0: VD_ocr_0_1_5",
     ):  # fmt: skip
@@ -275,8 +356,8 @@ def test_result_files_in_any_order_and_what_does_not_fit(small: list[HallusionIt
         and texts["VD_ocr_0_0_0"] == ""
         and texts["VS_ocr_0_2_0"] == "Ja.\n\u2028„6“"
     )
-    broken = [rows[0], rows[0], {**rows[1], "set_id": "7"}, {"model_prediction": "x"}, {**rows[2], "model_prediction": None}, {**rows[3],
-              "figure_id": True}]  # fmt: skip
+    broken = [rows[0], rows[0], {**rows[1], "set_id": "7"}, {"model_prediction": "x"}, {**rows[2], "model_prediction": None},
+              {**rows[3], "figure_id": True}]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in broken), encoding="utf-8")
     with pytest.raises(DataError) as error:
         BENCHMARK.answers(path, small)
@@ -312,9 +393,11 @@ def test_whose_mistake_it_is(category, figure, visual, first, verdict, same, bla
 @pytest.mark.parametrize(
     ("reply", "verdict", "readable"),
     [
-        ("correct", "correct", True), ("Correct.", "correct", True), ("**incorrect**", "incorrect", True), ("INCORRECT\n", "incorrect", True),
+        ("correct", "correct", True), ("Correct.", "correct", True), ("**incorrect**", "incorrect", True),
+        ("INCORRECT\n", "incorrect", True),
         ("“unclear”", "unclear", True), ("Mark: incorrect", "incorrect", True), ("correct, or incorrect?", "incorrect", False),
-        ("Not correct", "correct", False), ("It is correct.", "correct", False), ("", "unclear", False), ("richtig", "unclear", False),
+        ("Not correct", "correct", False), ("It is correct.", "correct", False), ("", "unclear", False),
+        ("richtig", "unclear", False),
         ("incorrectly", "incorrect", False), ("1", "unclear", False), ("correct\nincorrect", "incorrect", False),
     ],
 )  # fmt: skip
@@ -344,7 +427,7 @@ class Teacher:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def respond(self, image: Path | None, turns: Sequence[Turn], options: Options = Options()) -> Iterator[str]:  # noqa: B008
+    def respond(self, image: Path | None, turns: Sequence[Turn], options: Options = Options()) -> Iterator[str]:
         text = turns[-1].text
         self.asked.append(text)
         if "second answer" in text:
@@ -374,10 +457,27 @@ def test_a_judge_is_asked_about_each_answer_and_about_each_two(small: list[Hallu
     assert result.judge == "teacher" and len(judge.asked) == 11
     # Wrong are the first answers alone: VD's two by the eye, VS's without a figure by language.
     assert [counts[name] for name in ("right", "language", "vision", "mixed", "pairs_right")] == [4, 1, 2, 0, 0]
+    assert printed(result)["unread"] == 0.0
     again = Teacher()
     assert (
         judge_answers(BENCHMARK, "official", small, texts, again, journal).scores == result.scores and again.asked == []
     )
+
+
+def test_what_a_judge_said_and_nobody_can_read_is_counted(small: list[HallusionItem]) -> None:
+    replies = {item.id: "correct" for item in small} | {
+        "VD_ocr_0_0_0": "Well, not quite incorrect.",
+        "VD_ocr_0_1_0": "incorrect",
+    }
+    result = score_answers(
+        BENCHMARK, "official", small, {**replies, "VD_ocr_0_1_0#same": "the same", "VD_ocr_0_1_1#same": "?"}
+    )
+    counts = result.counts()["hallusionbench/official"]
+    # The script reads the first as incorrect, and for the second nothing hangs on sameness: its pair's first is wrong.
+    assert (counts["unread"], counts["right"], counts["vision"]) == (1, 5, 2)
+    right_first = {**replies, "VD_ocr_0_0_0": "correct", "VD_ocr_0_1_0#same": "the same"}
+    counts = score_answers(BENCHMARK, "official", small, right_first).counts()["hallusionbench/official"]
+    assert (counts["unread"], counts["right"], counts["mixed"]) == (1, 6, 1)
 
 
 def judged(rows: Sequence[dict], codes: str) -> list[dict]:
@@ -395,12 +495,10 @@ def test_prepared_judgements_as_the_script_keeps_them(small: list[HallusionItem]
     counts = result.counts()["hallusionbench/official"]
     assert [counts[name] for name in ("right", "language", "vision", "mixed")] == [4, 0, 2, 1]
     marks = {mark.id: (mark.read, mark.right, mark.note) for mark in result.marks}
-    assert marks["VD_ocr_0_1_0"] == ("incorrect", 0.0, "language hallucination or visual illusion")
-    assert marks["VS_ocr_0_1_0"] == ("unclear", 0.0, "visual illusion") and marks["VS_ocr_0_0_0"] == (
-        "correct",
-        1.0,
-        "",
-    )
+    # What is true is no where the answer is incorrect, and yes where it is correct.
+    assert marks["VD_ocr_0_1_0"] == ("yes", 0.0, "language hallucination or visual illusion")
+    assert marks["VS_ocr_0_1_0"] == ("unclear", 0.0, "visual illusion") and marks["VS_ocr_0_0_0"] == ("yes", 1.0, "")
+    assert marks["VD_ocr_0_0_1"] == ("no", 1.0, "")
 
 
 def test_prepared_judgements_that_do_not_fit_are_all_listed(small: list[HallusionItem], tmp_path: Path) -> None:
@@ -413,7 +511,8 @@ def test_prepared_judgements_that_do_not_fit_are_all_listed(small: list[Hallusio
     path.write_text(json.dumps([*rows, rows[0], {**rows[0], "set_id": "5"}, {"same": "1"}]), encoding="utf-8")
     with pytest.raises(DataError) as error:
         JUDGE.file(path, small)
-    for part in ("3 rows whose gpt4v_output_gpt_check is not 0, 1 or 2", "1 rows whose same is not 0 or 1: 'yes'", "more than once: VD_ocr_0_0_0",
+    for part in ("3 rows whose gpt4v_output_gpt_check is not 0, 1 or 2", "1 rows whose same is not 0 or 1: 'yes'",
+                 "more than once: VD_ocr_0_0_0",
                  "belong to no question: VD_ocr_5_0_0", "1 rows that name no question", "without a judgement: VS_ocr_0_2_0",
                  "1 questions without `same`, on which the blame hangs: VD_ocr_0_1_0"):  # fmt: skip
         assert part in str(error.value), part

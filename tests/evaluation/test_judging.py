@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgereverie.errors import BackendError, DataError
+from edgereverie.evaluation.benchmarks import gavie, llavabench, mmhal, mmvet
 from edgereverie.evaluation.benchmarks.base import BenchmarkResult
 from edgereverie.evaluation.benchmarks.mmhal import BENCHMARK as MMHAL
 from edgereverie.evaluation.benchmarks.mmhal import TYPES, MmhalItem
@@ -207,6 +209,29 @@ def test_habits_of_judges_never_change_what_is_read(habits: list[str], at_once: 
     ) == list(TEXTS)
 
 
+@given(st.text() | st.text("Rating: 0123456789.-,AccuracyRelevancy\n ", max_size=60))
+def test_no_text_breaks_a_reading(reply: str) -> None:
+    rated, graded, paired, scored = (
+        mmhal.rating(reply),
+        mmvet.grade(reply),
+        llavabench.ratings(reply),
+        gavie.scores(reply),
+    )
+    assert rated is None or 0 <= rated <= 6
+    assert graded is None or 0 <= graded <= 1
+    assert paired is None or all(map(math.isfinite, paired))
+    assert scored is None or all(0 <= score <= 10 for score in scored)
+    assert not mmhal.fits(reply) or rated is not None
+
+
+def test_an_endless_reply_is_read_at_once() -> None:
+    began = time.perf_counter()
+    for reply in ("\n" * 200_000, "Relevancy:\n" * 20_000, "* " * 100_000, "rating: 1" * 20_000):
+        assert gavie.scores(reply) is None and mmvet.grade(reply) is None and llavabench.ratings(reply) is None
+        mmhal.fits(reply)
+    assert time.perf_counter() - began < 5
+
+
 # The journal
 
 
@@ -375,6 +400,21 @@ def test_a_whole_journal_is_a_prepared_file_and_keeps_its_judge(tmp_path: Path) 
         DataError, match=r"(?s)replied to more than once: p0.*belong to no request: p77.*without a reply: p7"
     ):
         prepared(MMHAL, "official", ITEMS, journal)
+
+
+def test_a_journal_of_other_answers_or_other_words_is_no_prepared_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "judge.jsonl"
+    judge(good, journal)
+    assert prepared(MMHAL, "official", ITEMS, journal, TEXTS).replies == judge(good).replies
+    others = {**TEXTS, "p3": "A star.", "p6": ""}
+    with pytest.raises(DataError, match=r"2 requests about other answers, or in other words: p3 .*:5\), p6 .*:8\)"):
+        score_prepared(MMHAL, "official", ITEMS, journal, others)
+    changed = Prompt("mmhal", prompt("mmhal").text + "\nThink twice.", "0" * 64)
+    monkeypatch.setattr("edgereverie.evaluation.benchmarks.mmhal.prompt", lambda _: changed)
+    with pytest.raises(DataError, match="8 requests about other answers, or in other words"):
+        prepared(MMHAL, "official", ITEMS, journal, TEXTS)
 
 
 @pytest.mark.parametrize(

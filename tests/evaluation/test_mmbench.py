@@ -66,12 +66,12 @@ def test_published_answers_give_the_official_counts(golden: Path, tmp_path: Path
     assert len(items) == expected["n_rows"]
     texts = BENCHMARK.answers(golden / expected["file"], items)
     result = score_answers(BENCHMARK, "vlmevalkit", items, texts)
-    counts = result.counts()["mmbench/vlmevalkit"]
-    assert counts["questions"] == expected["n_questions"] == result.scores[0].n
+    counts = result.counts()["mmbench/vlmevalkit/dev"]
+    assert counts["questions"] == expected["n_questions"]
     assert counts["circular"] == expected["circular_hits"]
     assert counts["first_pass"] == expected["vanilla_first_pass_hits"]
     accuracy = result.scores[0]
-    assert accuracy.metric == "mmbench/vlmevalkit/accuracy"
+    assert accuracy.metric == "mmbench/vlmevalkit/dev/accuracy"
     assert accuracy.value == pytest.approx(expected["circular_acc"], abs=1e-15)
     assert accuracy.low < accuracy.value < accuracy.high
 
@@ -85,7 +85,7 @@ def test_a_question_counts_when_it_is_right_in_every_order(bench: Path) -> None:
     whole = {"questions": 2, "circular": 1, "first_pass": 2, "orders": 5, "orders_right": 4}
     three = {"questions": 1, "circular": 1, "first_pass": 1, "orders": 3, "orders_right": 3}
     two = {"questions": 1, "circular": 0, "first_pass": 1, "orders": 2, "orders_right": 1}
-    name = "mmbench/vlmevalkit"
+    name = "mmbench/vlmevalkit/dev"
     assert result.counts() == {
         name: whole,
         f"{name}/l2-category/{PERCEPTION}": three, f"{name}/l2-category/{REASONING}": two,
@@ -97,7 +97,7 @@ def test_a_question_counts_when_it_is_right_in_every_order(bench: Path) -> None:
     marks = {mark.id: (mark.read, mark.right, mark.faults, mark.note) for mark in result.marks}
     assert marks["1000003"] == ("A", 1.0, 0.0, "")
     assert marks["7"] == ("A", 1.0, 0.0, "right in this order, not in all")
-    assert marks["1000007"] == ("A", 0.0, 1.0, "chose A")
+    assert marks["1000007"] == ("A", 0.0, 1.0, "wrong option: A")
 
 
 def test_what_the_two_rules_read_differently_is_told_apart(bench: Path) -> None:
@@ -109,6 +109,19 @@ def test_what_the_two_rules_read_differently_is_told_apart(bench: Path) -> None:
     ]  # fmt: skip
     assert [mark.read for mark in lmms.marks] == ["unread", "unread", "C"]
     assert lmms.marks[0].note == "names no option"
+
+
+def test_options_that_are_not_there_are_texts_to_lmms(tmp_path: Path) -> None:
+    row = {"index": 5, "question": "What is it?", "A": "banana", "B": "cherry", "answer": "A"}
+    path = tmp_path / "mmbench" / "q.jsonl"
+    path.parent.mkdir()
+    path.write_text(
+        json.dumps(row) + "\n" + json.dumps({**row, "index": 6, "C": "fig", "D": "kiwi"}) + "\n", encoding="utf-8"
+    )
+    items = BENCHMARK.items(Source(tmp_path, pictures=False))
+    read = {name: [mark.read for mark in score_answers(BENCHMARK, name, items, dict.fromkeys(("5", "6"), "a banana")).marks]
+            for name in BENCHMARK.variants}  # fmt: skip
+    assert read == {"vlmevalkit": ["A", "A"], "lmms": ["unread", "A"]}
 
 
 def test_pictures_in_the_table_become_files_once_each(bench: Path) -> None:
@@ -246,6 +259,8 @@ def test_no_table_or_two_are_refused(bench: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file") as error:
         BENCHMARK.items(Source(tmp_path / "empty"))
     assert "data get mmbench" in (error.value.hint or "")
+    (bench / "mmbench" / "edgereverie.lock.json").write_text("{}", encoding="utf-8")  # what fetching leaves there
+    assert len(BENCHMARK.items(Source(bench))) == 5
     write(bench / "mmbench_dev_20230712.tsv", table())
     with pytest.raises(DataError, match=r"2 tables could be .*MMBench_DEV_EN.tsv, mmbench_dev_20230712.tsv"):
         BENCHMARK.items(Source(bench))
@@ -256,7 +271,7 @@ def test_answers_in_every_published_form(bench: Path, tmp_path: Path) -> None:
     said = {item.id: 'No.\n\u2028Ünd "so"' if item.id == "7" else item.answer for item in items}
     forms = {
         "kit.json": json.dumps([{"index": int(id), "prediction": text} for id, text in said.items()]),
-        "llava.jsonl": "".join(json.dumps({"question_id": id, "round_id": 0, "text": t}) + "\n" for id, t in reversed(said.items())),
+        "llava.jsonl": "".join(json.dumps({"question_id": id, "text": text}) + "\n" for id, text in reversed(said.items())),
     }  # fmt: skip
     for name, content in forms.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
@@ -267,8 +282,8 @@ def test_answers_in_every_published_form(bench: Path, tmp_path: Path) -> None:
 
 def test_answers_that_do_not_fit_are_all_listed(bench: Path, tmp_path: Path) -> None:
     items = BENCHMARK.items(Source(bench))
-    rows = [{"index": 3, "prediction": "A"}, {"index": 3, "prediction": "B"}, {"index": 99, "prediction": "A"}, {"prediction": "A"},
-            {"index": 7, "prediction": 4}, {"index": True, "prediction": "A"}]  # fmt: skip
+    rows = [{"index": 3, "prediction": "A"}, {"index": 3, "prediction": "B"}, {"index": 99, "prediction": "A"},
+            {"prediction": "A"}, {"index": 7, "prediction": 4}, {"index": True, "prediction": "A"}]  # fmt: skip
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with pytest.raises(DataError) as error:
@@ -291,10 +306,10 @@ def test_a_picture_is_shown_once_for_all_orders_of_its_question(bench: Path) -> 
 
     run = run_benchmark(BENCHMARK, Source(bench), answerer, variants=("vlmevalkit", "lmms"))
     assert [count for _, count in shown] == [3, 2]
-    assert [result.counts()[result.scorer]["circular"] for result in run.results] == [0, 0]
+    assert [result.counts()[f"{result.scorer}/dev"]["circular"] for result in run.results] == [0, 0]
     after = score_answers(BENCHMARK, "vlmevalkit", run.items, {item.id: item.answer for item in run.items})
     change = {score.metric: score.value for score in compare(BENCHMARK, run.results[0], after)}
-    assert change["mmbench/vlmevalkit/accuracy"] == 1.0
+    assert change["mmbench/vlmevalkit/dev/accuracy"] == 1.0
 
 
 @given(st.lists(st.lists(st.sampled_from(("A", "B", "", "Z")), min_size=1, max_size=4), min_size=1, max_size=8))

@@ -74,6 +74,29 @@ def test_one_rating_and_no_other_form_is_read(reply: str, expected: int | None) 
     assert rating(reply) == expected
 
 
+@pytest.mark.parametrize("first", ["Rating: 10", "Rating: 3.5", "Rating: 2 or rating: 3", "", "Fine."])
+def test_what_is_no_whole_rating_is_asked_for_again(tmp_path: Path, first: str) -> None:
+    items = BENCHMARK.items(Source(folder(tmp_path).folder, pictures=False))
+
+    class Judge:
+        name = "judge"
+
+        def respond(self, image, turns, options):
+            yield "Rating: 5." if "could not be read" in turns[0].text else first
+
+    judged = judge_run(BENCHMARK, "official", items, {item.id: "x" for item in items}, Judge())
+    assert set(judged.replies.values()) == {"Rating: 5."}
+
+
+def test_ratings_of_other_scales_count_by_the_rule_and_as_unread(tmp_path: Path) -> None:
+    items = BENCHMARK.items(Source(folder(tmp_path).folder, pictures=False))
+    result = score_answers(
+        BENCHMARK, "official", items, dict(zip(("a1", "a2", "a3"), ("Rating: 10", "Rating: 4", "Hm"), strict=True))
+    )
+    assert result.counts()["mmhal/official/all"] == {"items": 3, "score": 5, "hallucinated": 2, "unread": 2}
+    assert [mark.read for mark in result.marks] == ["1", "4", "unread"]
+
+
 ROW = {"question_type": "attribute", "image_id": "a1", "image_src": "https://x.org/deep/7_o.jpg", "image_content": ["Cap"],
        "question": "What colour?", "gt_answer": "Yellow.", "model_answer": ""}  # fmt: skip
 ROWS = [ROW, {**ROW, "image_id": "a2", "question_type": "other"}, {**ROW, "image_id": "a3", "question_type": "other"}]

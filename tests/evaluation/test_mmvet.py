@@ -140,7 +140,7 @@ RUN = {"model": ["gpt-4"], "content": ["0.5"], "score": [0.5]}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"v1_3": 5}, r"(?s)1 entries that are no objects: .*'v1_3'.*1 questions without grades: v1_3"),
+        ({"v1_3": 5}, r"(?s)without grades in 'content' or 'score': .*'v1_3'.*1 questions without grades: v1_3"),
         ({"v1_9": RUN}, r"belong to no question: v1_9"),
         ({"v1_0": {"model": []}}, r"without grades in 'content' or 'score': .*'v1_0'"),
         ({"v1_0": {**RUN, "score": [0.7]}}, r"'score' is not what 'content' says: .*'v1_0'"),
@@ -154,6 +154,23 @@ def test_grade_files_that_do_not_fit_are_errors_that_list_all(tmp_path: Path, ch
     path.write_text(json.dumps({item.id: RUN for item in items} | change))
     with pytest.raises(DataError, match=message):
         score_prepared(BENCHMARK, "official", items, path)
+
+
+def test_a_list_is_no_grade_file(tmp_path: Path) -> None:
+    items = items_of(tmp_path)
+    (tmp_path / "grades.json").write_text(json.dumps([5, {"id": "v1_0", **RUN}]))
+    with pytest.raises(
+        DataError, match=r"(?s)1 entries that are no objects: .*entry 1.*3 questions without grades: v1_1"
+    ):
+        prepared(BENCHMARK, "official", items, tmp_path / "grades.json")
+
+
+def test_one_answer_alone_is_read_in_both_forms(tmp_path: Path) -> None:
+    (item,) = items_of(tmp_path, {"v1_2": QUESTIONS["v1_2"]})
+    path = tmp_path / "answers.jsonl"
+    for row in ({"question_id": 2, "text": "A cat.", "metadata": {}}, {"v1_2": "A cat."}, {"v1_2": {"text": "A cat."}}):
+        path.write_text(json.dumps(row) + "\n")
+        assert BENCHMARK.answers(path, [item]) == {"v1_2": "A cat."}
 
 
 def test_a_missing_question_s_grade_is_listed(tmp_path: Path) -> None:
@@ -181,3 +198,15 @@ def test_a_broken_file_of_questions_is_an_error(tmp_path: Path, questions: objec
 
 def test_limit_keeps_whole_pictures(tmp_path: Path) -> None:
     assert [item.id for item in items_of(tmp_path, limit=1)] == ["v1_0", "v1_1"]
+
+
+def test_the_archive_s_own_layout_is_found(tmp_path: Path) -> None:
+    unpacked = tmp_path / "mmvet" / "mm-vet"
+    (unpacked / "images").mkdir(parents=True)
+    (unpacked / "mm-vet.json").write_text(json.dumps(QUESTIONS))
+    for name in ("a.png", "b.png", "c.png"):
+        (unpacked / "images" / name).write_bytes(b"")
+    assert BENCHMARK.items(Source(tmp_path))[2].image == unpacked / "images" / "b.png"
+    (unpacked / "images" / "b.png").unlink()
+    with pytest.raises(DataError, match=r"'v1_2': the picture 'b.png' is not in"):
+        BENCHMARK.items(Source(tmp_path))

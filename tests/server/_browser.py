@@ -90,7 +90,16 @@ class Browser:
 
     # What tests do
 
-    def open(self, url: str, *, width: int = 1200, height: int = 860, dark: bool = False, calm: bool = False) -> None:
+    def open(
+        self,
+        url: str,
+        *,
+        width: int = 1200,
+        height: int = 860,
+        dark: bool = False,
+        calm: bool = False,
+        ready: str = "document.querySelector('#guard option')",
+    ) -> None:
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
         )
@@ -101,7 +110,7 @@ class Browser:
         self._call("Emulation.setEmulatedMedia", features=features)
         self.events.clear()
         self._call("Page.navigate", url=url)
-        self.until("document.readyState === 'complete' && document.querySelector('#guard option')")
+        self.until(f"document.readyState === 'complete' && {ready}")
 
     def run(self, script: str) -> Any:
         """The value of an expression, awaited."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from edgereverie.evaluation.benchmarks._hallusion_items import CATEGORIES, HallusionItem, grouped
+from edgereverie.evaluation.benchmarks._judged import unread
 from edgereverie.evaluation.benchmarks.base import Tally
 from edgereverie.evaluation.statistics import Formula, Metric, ratio
 
@@ -19,7 +20,7 @@ JUDGED_COLUMNS = (
     *("figures_wrong", "figures_inconsistent", "figures_share"),
     *("easy_questions", "easy_pairs", "easy_right", "hard_questions", "hard_pairs", "hard_right"),
     *("language", "vision", "mixed", "language_pairs", "vision_pairs", "mixed_pairs"),
-    *("said_yes", "true_yes", "wrong", "wrong_no"),
+    *("said_yes", "true_yes", "wrong", "wrong_no", "unread"),
 )
 
 
@@ -59,6 +60,7 @@ def judged_metrics() -> tuple[Metric, ...]:
         Metric("language", "Mistakes by language hallucination", share(of, "language", *blamed), better=None),
         Metric("vision", "Mistakes by visual illusion", share(of, "vision", *blamed), better=None),
         Metric("mixed", "Mistakes by either or both", share(of, "mixed", *blamed), better=None),
+        unread(share(of, "unread", "questions")),
     )  # fmt: skip
 
 
@@ -78,9 +80,9 @@ class Sheet:
 
 
 def by_category(items: Sequence[HallusionItem]) -> list[tuple[str, list[HallusionItem]]]:
-    """All items under no name, then those of each category under its own where there are both."""
+    """All items under no name, and those of each category that is there under its own."""
     parts = [(name, [item for item in items if item.split == name]) for name in CATEGORIES]
-    return [("", list(items)), *(parts if all(part for _, part in parts) else [])]
+    return [("", list(items)), *((name, part) for name, part in parts if part)]
 
 
 Key = Callable[[HallusionItem], tuple[str, ...]]
@@ -92,16 +94,15 @@ def group_tally(
     right: Mapping[str, bool],
     pair: Key = lambda item: item.pair,
     figure: Key = lambda item: item.figure,
-    unit: Callable[[HallusionItem], str] = lambda item: item.unit,
 ) -> Tally:
-    """Questions, pairs and figures, each right when all of it is. pair, figure, unit: what the groups and units are called by."""
+    """Questions, pairs and figures, each right when all of it is. pair, figure: what their members share."""
     sheet = Sheet(GROUP_COLUMNS)
     for item in items:
-        sheet.add(unit(item), questions=1, right=right[item.id])
+        sheet.add(item.unit, questions=1, right=right[item.id])
     for members in grouped(items, pair).values():
-        sheet.add(unit(members[0]), pairs=1, pairs_right=all(right[item.id] for item in members))
+        sheet.add(members[0].unit, pairs=1, pairs_right=all(right[item.id] for item in members))
     for members in grouped(items, figure).values():
-        sheet.add(unit(members[0]), figures=1, figures_right=all(right[item.id] for item in members))
+        sheet.add(members[0].unit, figures=1, figures_right=all(right[item.id] for item in members))
     return sheet.tally(split, len(items))
 
 
@@ -137,16 +138,20 @@ def blame(item: HallusionItem, verdict: str, first: str, same: bool) -> tuple[bo
 
 
 def judged_tally(
-    split: str, items: Sequence[HallusionItem], verdicts: Mapping[str, str], blamed: Mapping[str, tuple[bool, bool]]
+    split: str,
+    items: Sequence[HallusionItem],
+    verdicts: Mapping[str, str],
+    blamed: Mapping[str, tuple[bool, bool]],
+    unreadable: Collection[str],
 ) -> Tally:
-    """All columns. verdicts, blamed: by item id."""
+    """All columns. verdicts, blamed: by item id. unreadable: items whose judge wrote something else than it was asked for."""
     sheet = Sheet(JUDGED_COLUMNS)
     right = {item.id: is_right(item, verdicts[item.id]) for item in items}
     for item in items:
         ok = right[item.id]
         # As the script has it: the model said yes when it was right and yes is true, or wrong and no is true.
         sheet.add(item.unit, questions=1, right=ok, true_yes=item.yes, said_yes=ok == item.yes, wrong=not ok,
-                  wrong_no=not ok and not item.yes, **_kinds([blamed[item.id]]))  # fmt: skip
+                  wrong_no=not ok and not item.yes, unread=item.id in unreadable, **_kinds([blamed[item.id]]))  # fmt: skip
     for members in grouped(items, lambda item: item.pair).values():
         sheet.add(members[0].unit, pairs=1, pairs_right=all(right[item.id] for item in members))
         sheet.add(members[0].unit, **_kinds([blamed[item.id] for item in members], "_pairs"))

@@ -15,6 +15,7 @@ from edgereverie.evaluation.rows import rows_of, value_of
 from edgereverie.evaluation.source import Source
 
 CATEGORIES = ("VD", "VS")
+IMAGE = "image"  # questions with a figure alone, which are all that lmms-eval and VLMEvalKit ask
 _KEYS = ("category", "subcategory", "set_id", "figure_id", "question_id")
 _FIGURES = "hallusion_bench"  # the folder that the authors' archive of figures unpacks to
 
@@ -25,7 +26,7 @@ class HallusionItem(Item):
 
     split: VD where it cannot be answered without its figure, VS where the figure supplements what is known. visual: ``0`` asked
     without a figure, ``1`` with one as it was found, ``2`` with one that was altered. yes: is yes the right answer?
-    reference: the right answer as a sentence. unit: its set, which holds whole pairs and whole figures.
+    reference: the right answer as a sentence. unit: the sets of its subcategory that bear its number, which hold whole groups.
     """
 
     subcategory: str
@@ -58,12 +59,13 @@ class HallusionItem(Item):
 
 
 def items_of(source: Source, limit: int | None) -> list[HallusionItem]:
-    """The questions of the chosen categories. limit: the first so many sets, so that no pair and no figure is torn.
+    """The questions of the chosen categories, or those with a figure. limit: the first so many sets, so that no group is torn.
 
     Raises DataError that lists what is wrong with the file.
     """
     path = source.file("hallusionbench", "HallusionBench.json", "HallusionBench.json.gz")
-    chosen = source.chosen(CATEGORIES)
+    splits = source.chosen((*CATEGORIES, IMAGE))
+    chosen = [name for name in splits if name in CATEGORIES] or CATEGORIES
     source = _with_figures(source)
     broken = Broken(path)
     first: dict[str, str] = {}
@@ -83,7 +85,7 @@ def items_of(source: Source, limit: int | None) -> list[HallusionItem]:
     )
     if not items:
         raise DataError(f"{path}: the file holds no questions.")
-    items = [item for item in items if item.split in chosen]
+    items = [item for item in items if item.split in chosen and not (IMAGE in source.splits and item.visual == "0")]
     kept = set(list(dict.fromkeys(item.unit for item in items))[:limit])
     return [item for item in items if item.unit in kept]
 
@@ -126,10 +128,15 @@ def _item(row: Mapping[str, Any], where: str, source: Source, chosen: Sequence[s
         )
     return HallusionItem(
         "_".join((category, subcategory, set_id, figure_id, question_id)),
-        image, question, f"{'yes' if truth == '1' else 'no'}: {reference}", f"{category}/{subcategory}/{set_id}",
+        image, question, _told(truth == "1", reference), f"{subcategory}/{set_id}",
         split=category, kind=f"{category}/{subcategory}", subcategory=subcategory, set_id=set_id, figure_id=figure_id,
         question_id=question_id, visual=visual, yes=truth == "1", reference=reference,
     )  # fmt: skip
+
+
+def _told(yes: bool, reference: str) -> str:
+    word = "yes" if yes else "no"
+    return reference if reference.lower().startswith(word) else f"{word}: {reference}"
 
 
 def _with_figures(source: Source) -> Source:

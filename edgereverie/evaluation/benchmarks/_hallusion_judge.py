@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgereverie.errors import DataError
-from edgereverie.evaluation.answer_files import Faults, Row
+from edgereverie.evaluation.answer_files import Faults, Row, some
 from edgereverie.evaluation.benchmarks._hallusion_counts import CORRECT, INCORRECT, UNCLEAR, asks_same
 from edgereverie.evaluation.benchmarks._hallusion_items import HallusionItem, id_of
 from edgereverie.evaluation.benchmarks.base import Judge, JudgeRequest
@@ -57,8 +57,14 @@ def valid(reply: str) -> bool:
 
 
 def originals(items: Sequence[HallusionItem]) -> dict[tuple[str, ...], HallusionItem]:
-    """The first question of each pair, by pair."""
-    return {item.pair: item for item in items if item.original}
+    """The first question of each pair, by pair. Raises DataError where it was not asked."""
+    found = {item.pair: item for item in items if item.original}
+    if lonely := [item.id for item in items if item.pair not in found]:
+        raise DataError(
+            f"{len(lonely)} questions are judged by their pair's first one, which was not asked: {some(lonely)}.",
+            hint="Take the questions without a figure as well, or score by hallusionbench/lmms or hallusionbench/vlmevalkit.",
+        )
+    return found
 
 
 def _about_one(item: HallusionItem, answer: str) -> list[JudgeRequest]:

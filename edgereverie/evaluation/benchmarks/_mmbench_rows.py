@@ -20,8 +20,9 @@ from edgereverie.evaluation.benchmarks.base import Item
 from edgereverie.evaluation.rows import rows_of, value_of
 from edgereverie.evaluation.source import Source
 
+_LETTERS = tuple(string.ascii_uppercase)
 OFFSET = 1_000_000  # the index of a question's next order of options is so much higher
-TABLES = (".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
+TABLES = (".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 _LONGEST = 1 << 26  # characters of one cell; a picture in base64 is the longest
 _REFERENCE = 64  # a shorter ``image`` is the index of the row that has the picture
 _INSTRUCTION = "Answer with the option's letter from the given choices directly."  # as LLaVA was trained to be asked
@@ -74,7 +75,10 @@ def items_of(source: Source, limit: int | None) -> list[MmbenchItem]:
     for draft in reader.rest():
         with broken.row():
             reader.settle(draft)
-    broken.check("Every row is one question in one order of its options, as MMBench_DEV_EN.tsv has them.")
+    broken.check(
+        "Every row is one question in one order of its options, as MMBench_DEV_EN.tsv has them. The answers of test editions are "
+        "not published: their owners' server scores them."
+    )
     source.chosen(list(dict.fromkeys(reader.splits)))
     if not reader.items:
         raise DataError(f"{path}: the file holds no questions.")
@@ -94,7 +98,7 @@ class _Reader:
         self._wanted: dict[int, None] = {}
 
     def read(self, where: str, row: Mapping[str, Any]) -> None:
-        row = {key if key in string.ascii_uppercase else key.lower(): value for key, value in row.items()}
+        row = {key if key in _LETTERS else key.lower(): value for key, value in row.items()}
         index = whole(row, "index", where)
         if index in self._drafts:
             raise DataError(f"{where}: the index {index} stands at {self._drafts[index].where} already.")
@@ -123,8 +127,8 @@ class _Reader:
     def _item(self, draft: _Draft) -> MmbenchItem:
         row, where = draft.row, draft.where
         question, answer = value_of(row, "question", str, where), value_of(row, "answer", str, where)
-        options = {letter: str(row[letter]) for letter in string.ascii_uppercase if not _absent(row.get(letter))}
-        if answer not in tuple(string.ascii_uppercase) or row.get(answer) in (None, ""):
+        options = {letter: str(row[letter]) for letter in _LETTERS if not _absent(row.get(letter))}
+        if answer not in _LETTERS or row.get(answer) in (None, ""):
             known = ", ".join(options) or "none"
             raise DataError(f"{where}: the answer is {answer!r}, expected one of the options ({known}).")
         category, finer = (_told(row, key) for key in ("category", "l2-category"))

@@ -31,7 +31,7 @@ METRICS = (
     Metric("first_pass", "Accuracy in the first order", lambda counts: ratio(counts[..., 2], counts[..., 0])),
     Metric("each_order", "Accuracy over all orders", lambda counts: ratio(counts[..., 4], counts[..., 3])),
 )
-Rule = Callable[[str, Mapping[str, str]], str]
+Rule = Callable[[str, Mapping[str, str]], str | None]
 
 
 class Mmbench(Benchmark):
@@ -45,7 +45,7 @@ class Mmbench(Benchmark):
         lmms = "EvolvingLMMs-Lab/lmms-eval tasks/mmbench/mmbench_evals.py, without its judge"
         self.variants = {
             "vlmevalkit": Variant(kit, METRICS, _counting(can_infer.vlmevalkit)),
-            "lmms": Variant(lmms, METRICS, _counting(can_infer.lmms)),
+            "lmms": Variant(lmms, METRICS, _counting(_lmms)),
         }
 
     def items(self, source: Source, limit: int | None = None) -> list[MmbenchItem]:
@@ -70,6 +70,11 @@ def _id_of(row: Mapping[str, Any]) -> str | None:
     return str(id) if isinstance(id, (int, str)) and not isinstance(id, bool) else None
 
 
+def _lmms(answer: str, options: Mapping[str, str]) -> str | None:
+    """Where a question has no C or D, lmms-eval's data hold the text "nan", and an answer such as "banana" names them."""
+    return can_infer.lmms(answer, {letter: options.get(letter, "nan") for letter in "ABCD"})
+
+
 def _counting(rule: Rule) -> Callable[[Sequence[MmbenchItem], Mapping[str, str]], Counted]:
     """Counts under one reading of answers."""
 
@@ -83,34 +88,33 @@ def _counting(rule: Rule) -> Callable[[Sequence[MmbenchItem], Mapping[str, str]]
 
 
 def _parts(items: Sequence[MmbenchItem]) -> Iterator[tuple[str, list[MmbenchItem]]]:
-    """Each split (without a name where there is one alone), then its kinds of question."""
+    """Each split, then its kinds of question."""
     splits = list(dict.fromkeys(item.split for item in items))
     kinds = {item.unit: (item.l2_category, item.category) for item in items if item.first}
     for split in splits:
         part = [item for item in items if item.split == split]
-        name = split if len(splits) > 1 else ""
-        yield name, part
+        yield split, part
         for place, column in enumerate(("l2-category", "category")):
             for kind in sorted({kinds[item.unit][place] for item in part} - {""}):
                 of_kind = [item for item in part if kinds[item.unit][place] == kind]
-                yield "/".join(filter(None, (name, column, kind))), of_kind
+                yield "/".join(filter(None, (split, column, kind))), of_kind
 
 
-def _tally(name: str, items: Sequence[MmbenchItem], read: Mapping[str, str], missed: set[str]) -> Tally:
+def _tally(name: str, items: Sequence[MmbenchItem], read: Mapping[str, str | None], missed: set[str]) -> Tally:
     rows = []
     for item in items:
         right = read[item.id] == item.answer
         rows.append((item.first, item.first and item.unit not in missed, item.first and right, True, right))
     units, counts = per_unit([item.unit for item in items], np.asarray(rows, dtype=np.int64), len(COLUMNS))
-    return Tally(name, units, COLUMNS, counts, len(units))
+    return Tally(name, units, COLUMNS, counts, len(items))
 
 
-def _mark(item: MmbenchItem, read: str, missed: bool) -> Mark:
+def _mark(item: MmbenchItem, read: str | None, missed: bool) -> Mark:
     right = read == item.answer
     if right:
         note = "right in this order, not in all" if missed else ""
     else:
-        note = {"": "names no option", can_infer.REFUSED: "refused"}.get(read, f"chose {read}")
+        note = {None: "names no option", can_infer.REFUSED: "refused"}.get(read, f"wrong option: {read}")
     return Mark(item.id, read or "unread", float(right), float(not right), note)
 
 

@@ -5,18 +5,20 @@
 
 Answers are the same list with ``model_answer``. The judge sees no picture but the objects in it and the right answer. Its reply
 counts when the lower-cased text holds exactly one of ``rating: 0`` to ``rating: 6``, else as 0; below 3, the answer
-hallucinates. Types are told by the rows, where the official script takes the number of the row modulo eight.
+hallucinates. A ``rating: 10`` counts as 1 by that rule; it is asked for again, and in the end counted as ``unread``, too. Types
+are told by the rows, where the official script takes the number of the row modulo eight.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgereverie.errors import DataError
 from edgereverie.evaluation.answer_files import by_id
-from edgereverie.evaluation.benchmarks._judged import first_units, picture_of, quoted, share_of, unread
+from edgereverie.evaluation.benchmarks._judged import OWN_WORDS, first_units, picture_of, quoted, share_of, unread
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
     Counted,
@@ -44,6 +46,7 @@ METRICS = (
     unread(share_of(3)),
 )
 _ID = id_under("image_id", "id")
+_NUMBER = re.compile(r"rating: (\d[\d.,]*\d|\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,10 @@ class Mmhal(Benchmark):
 
     def __init__(self) -> None:
         form = "your reasons and then, once and only once, 'Rating: N' with N from 0 to 6"
-        judge = Judge(_requests, lambda reply: rating(reply) is not None, _file, form=form)
-        self.variants = {"official": Variant("Shengcao1006/MMHal-Bench eval_gpt4.py", METRICS, _count, judge)}
+        judge = Judge(_requests, fits, _file, form=form)
+        self.variants = {
+            "official": Variant(f"Shengcao1006/MMHal-Bench eval_gpt4.py{OWN_WORDS}", METRICS, _count, judge)
+        }
 
     def items(self, source: Source, limit: int | None = None) -> list[MmhalItem]:
         """Ids are the pictures' (each has one question). limit: the first so many pictures."""
@@ -105,6 +110,15 @@ def rating(reply: str) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
+def fits(reply: str) -> bool:
+    """Whether the one rating is a whole number from 0 to 6, and not the beginning of another.
+
+    >>> fits("Rating: 3."), fits("Rating: 10"), fits("Rating: 3.5"), fits("Rating: 4/6"), fits("3")
+    (True, False, False, True, False)
+    """
+    return rating(reply) is not None and {*_NUMBER.findall(reply.lower())} <= {*"0123456"}
+
+
 def _requests(item: MmhalItem, answer: str) -> list[JudgeRequest]:
     told = prompt("mmhal").filled(
         objects=", ".join(item.objects), question=item.question, truth=item.truth, answer=answer
@@ -118,21 +132,21 @@ def _file(path: Path, items: Sequence[MmhalItem]) -> dict[str, str]:
 
 def _count(items: Sequence[MmhalItem], said: Mapping[str, str]) -> Counted:
     check_ids(items, said)
-    scores = {item.id: rating(said[item.id]) for item in items}
-    tallies = [_tally("all", items, scores)]
+    tallies = [_tally("all", items, said)]
     for kind in dict.fromkeys(item.split for item in items):
-        tallies.append(_tally(kind, [item for item in items if item.split == kind], scores))
-    return Counted(tuple(tallies), tuple(_mark(item, scores[item.id], said[item.id]) for item in items))
+        tallies.append(_tally(kind, [item for item in items if item.split == kind], said))
+    return Counted(tuple(tallies), tuple(_mark(item, said[item.id]) for item in items))
 
 
-def _tally(split: str, items: Sequence[MmhalItem], scores: Mapping[str, int | None]) -> Tally:
-    rows = [(1, scores[item.id] or 0, int((scores[item.id] or 0) < 3), int(scores[item.id] is None)) for item in items]
+def _tally(split: str, items: Sequence[MmhalItem], said: Mapping[str, str]) -> Tally:
+    replies = [said[item.id] for item in items]
+    rows = [(1, score := rating(reply) or 0, int(score < 3), int(not fits(reply))) for reply in replies]
     units, counts = per_unit([item.unit for item in items], rows, len(COLUMNS))
     return Tally(split, units, COLUMNS, counts, len(items))
 
 
-def _mark(item: MmhalItem, score: int | None, reply: str) -> Mark:
-    if score is None:
+def _mark(item: MmhalItem, reply: str) -> Mark:
+    if (score := rating(reply)) is None:
         return Mark(item.id, "unread", 0.0, 1.0, f"no single rating in the judge's reply: {quoted(reply)}")
     return Mark(item.id, str(score), score / 6, float(score < 3), quoted(reply) if score < 3 else "")
 
