@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class AppendOnly:
 
         Raises DataError for a file of another kind, of other work, or a damaged one, and leaves it as it is.
         """
-        self.path = path
+        self.path, self._synced = path, 0.0
         path.parent.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
@@ -43,12 +44,17 @@ class AppendOnly:
         if not lines:
             self.append([header])
 
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write the rows down, all at once, before anything else happens."""
+    def append(self, rows: Iterable[Mapping[str, Any]], *, every: float = 0.0) -> None:
+        """Write the rows down, all at once, before anything else happens.
+
+        every: seconds between two waits for the disk. No kill of this process loses a row in between, a power cut does.
+        """
         with self.path.open("ab") as stream:
             stream.write(b"".join(map(_line, rows)))
             stream.flush()
-            os.fsync(stream.fileno())
+            if time.monotonic() - self._synced >= every:
+                os.fsync(stream.fileno())
+                self._synced = time.monotonic()
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ same company and come out the same, to the last bit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from edgereverie.evaluation.append_only import AppendOnly
 from edgereverie.records import Answer, Claim, Prediction, Token, as_json
 
 VERSION = 1
+_EVERY = 1.0  # seconds: small models answer a picture faster than a disk writes
+_FIELDS = tuple(field.name for field in fields(Answer))
 
 
 class Journal:
@@ -34,7 +37,8 @@ class Journal:
     def add(self, predictions: Iterable[Prediction]) -> None:
         """Write down what was answered together, all at once, before anything else is asked."""
         predictions = list(predictions)
-        self._file.append([{"answers": [as_json(prediction) for prediction in predictions]}])
+        rows = [{"id": prediction.id, "answer": answer_json(prediction.answer)} for prediction in predictions]
+        self._file.append([{"answers": rows}], every=_EVERY)
         self.answers.update((prediction.id, prediction.answer) for prediction in predictions)
 
     def _read(self, row: Mapping[str, Any], where: str) -> None:
@@ -50,8 +54,14 @@ class Journal:
             self.answers[id] = answer
 
 
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """The answer as plain JSON values."""
+    values = {name: getattr(answer, name) for name in _FIELDS}
+    return values | {"claims": as_json(answer.claims), "record": as_json(answer.record)}
+
+
 def answer_from_json(row: Mapping[str, Any]) -> Answer:
-    """The Answer that as_json wrote. Raises KeyError or TypeError when it is not one."""
+    """The Answer that ``answer_json`` wrote. Raises KeyError or TypeError when it is not one."""
     claims = tuple(Claim(**claim) for claim in row["claims"])
     record = tuple(Token(**token) for token in row["record"])
     return Answer(**{**row, "claims": claims, "record": record, "guards": tuple(row["guards"])})

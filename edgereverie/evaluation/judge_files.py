@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgereverie.evaluation.benchmarks.base import Item
 
 _TEXT = ("content", "reply", "text")
+_OF_A_ROW = {*_TEXT, "id", "question_id", "image_id", "choices"}  # keys that no question has for its id
 
 
 def replies(path: Path, items: Sequence[Item], id_of: Callable[[Mapping[str, Any]], str | None]) -> dict[str, str]:
@@ -29,8 +30,10 @@ def replies(path: Path, items: Sequence[Item], id_of: Callable[[Mapping[str, Any
 
 
 def entries(path: Path) -> list[tuple[str, Any]]:
-    """(where it stands, value) of each entry of a JSON list, value of a JSON object, or JSON line; a value of an object that is
-    itself an object gets its key as ``id``."""
+    """(where it stands, value) of each entry of a JSON list, of each line, or of each value of an object, with its key as ``id``.
+
+    A text under a key becomes an object with that ``text``. Raises DataError for anything that is no JSON.
+    """
     text = text_of(path)
     if text.lstrip().startswith("["):
         return [(f"{path}, entry {number}", value) for number, value in enumerate(parsed(text, str(path)), start=1)]
@@ -40,11 +43,10 @@ def entries(path: Path) -> list[tuple[str, Any]]:
     value = parsed(text, str(path)) if lines else {}
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a list, an object or lines of objects, found {type(value).__name__}.")
-    if not any(isinstance(one, dict) for one in value.values()):  # a single line, or nothing but texts by id
-        plain = bool(value) and all(isinstance(one, str) for one in value.values()) and not set(value) & {*_TEXT, "id"}
-        rows = [{"id": key, "text": one} for key, one in value.items()] if plain else [value] if value else []
-        return [(f"{path}, entry {number}", row) for number, row in enumerate(rows, start=1)]
-    return [(f"{path}, {key!r}", {"id": key, **one} if isinstance(one, dict) else one) for key, one in value.items()]
+    if not value or set(value) & _OF_A_ROW:
+        return [(f"{path}:1", value)] if value else []
+    named = [(key, one if isinstance(one, dict) else {"text": one}) for key, one in value.items()]
+    return [(f"{path}, {key!r}", {"id": key, **one}) for key, one in named]
 
 
 def _reply(value: Any, where: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What judges said, on disk: the journal of a judge that is being asked, and files that were made before.
 
     {"edgereverie": "judgements", "version": 1, "fingerprint": "...", "judge": "..."}
-    {"id": "mmhal-0", "reply": "Rating: 4", "tries": 1, "read": true, "declined": ""}
+    {"id": "71d35c01", "asked": "4be1...", "reply": "Rating: 4", "tries": 1, "read": true, "declined": ""}
 
 The fingerprint is of everything that a reply hangs on: the judge, the way of scoring, each request with its words and
 picture, the room for a reply, and how a request is asked again. Another judge, other answers or other words are refused.
@@ -32,10 +32,11 @@ _THOUGHT = re.compile(r"\A\s*<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DO
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A judge's last reply to one request. tries: how often it was asked. read: whether a rule could read the reply.
-    declined: why it would not reply, in its words."""
+    """A judge's last reply to one request. asked: the request's SHA-256. tries: how often it was asked. read: whether a rule
+    could read the reply. declined: why it would not reply, in its words."""
 
     id: str
+    asked: str
     reply: str
     tries: int
     read: bool
@@ -80,9 +81,14 @@ def fingerprint(scorer: str, way: Judge, requests: Sequence[JudgeRequest], ident
                 f"{scorer} asks its judge {request.id!r} twice.", hint="Give each request an id of its own."
             )
         seen.add(request.id)
-        picture = sha256_of(request.image) if request.image is not None else ""
-        digest.update(_line([request.id, as_json(request.turns), picture]))
+        digest.update(asked(request).encode())
     return digest.hexdigest()
+
+
+def asked(request: JudgeRequest) -> str:
+    """SHA-256 of a request's id, words and picture."""
+    picture = sha256_of(request.image) if request.image is not None else ""
+    return hashlib.sha256(_line([request.id, as_json(request.turns), picture])).hexdigest()
 
 
 def without_thoughts(reply: str) -> str:
@@ -96,6 +102,8 @@ def without_thoughts(reply: str) -> str:
 
 def is_one(path: Path) -> bool:
     """Is the file a journal of judgements?"""
+    if path.is_dir():  # some benchmarks keep a file for each of their parts
+        return False
     first = text_of(path).partition("\n")[0]
     try:
         row = json.loads(first)
@@ -104,9 +112,13 @@ def is_one(path: Path) -> bool:
     return isinstance(row, dict) and row.get("edgereverie") == KIND
 
 
-def read_kept(path: Path, requests: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """(judge's name, replies by request id) of a whole journal. Raises DataError that lists missing, doubled and unknown ids."""
-    faults, found, known = Faults(), {}, set(requests)
+def read_kept(path: Path, requests: Sequence[JudgeRequest], *, same: bool) -> tuple[str, dict[str, str]]:
+    """(judge's name, replies by request id) of a whole journal. same: it must be these very requests that were asked.
+
+    Raises DataError that lists missing, doubled and unknown ids, and those of which something else was asked.
+    """
+    faults, found = Faults(), {}
+    known = {request.id: asked(request) if same else "" for request in requests}
     (number, header), *rows = json_lines(path)
     if header.get("version") != VERSION:
         raise DataError(f"{path}:{number}: not a version {VERSION} journal of {KIND}.", hint="Judge the answers again.")
@@ -116,23 +128,30 @@ def read_kept(path: Path, requests: Sequence[str]) -> tuple[str, dict[str, str]]
             faults.add("replies that belong to no request", f"{judgement.id} ({path}:{number})")
         elif judgement.id in found:
             faults.add("requests replied to more than once", f"{judgement.id} ({path}:{number})")
+        elif same and judgement.asked != known[judgement.id]:
+            faults.add("requests about other answers, or in other words", f"{judgement.id} ({path}:{number})")
+            found[judgement.id] = ""
         else:
             found[judgement.id] = judgement.reply
-    for id in requests:
+    for id in known:
         if id not in found:
             faults.add("requests without a reply", id)
-    faults.check("The judge was asked about other questions, or stopped in the middle; ask it again with this journal.")
-    return str(header.get("judge", "")), {id: found[id] for id in requests}
+    faults.check("The judge was asked about something else, or stopped in the middle; ask it about these answers.")
+    return str(header.get("judge", "")), {id: found[id] for id in known}
 
 
 def judge_named_in(path: Path) -> str:
-    """The names that a file in a published form gives its judge under ``model``; empty where it gives none."""
+    """What a file in a published form, or those of a folder, call their judge under ``model``; empty where they do not."""
+    files = sorted(path.glob("*.json*")) if path.is_dir() else [path]
+    return ", ".join(dict.fromkeys(name for file in files for name in _models(_values(file))))
+
+
+def _values(path: Path) -> list[Any]:
     text = text_of(path)
     try:
-        values = [json.loads(text)]
+        return [json.loads(text)]
     except json.JSONDecodeError:
-        values = [parsed(line, str(path)) for line in text.split("\n") if line.strip()]
-    return ", ".join(dict.fromkeys(_models(values)))
+        return [parsed(line, str(path)) for line in text.split("\n") if line.strip()]
 
 
 def _models(value: Any) -> Iterator[str]:
@@ -155,7 +174,13 @@ def _models(value: Any) -> Iterator[str]:
 
 
 def _judgement(row: dict[str, Any], where: str) -> Judgement:
-    kinds: tuple[tuple[str, type], ...] = (("id", str), ("reply", str), ("tries", int), ("declined", str))
+    kinds: tuple[tuple[str, type], ...] = (
+        ("id", str),
+        ("asked", str),
+        ("reply", str),
+        ("tries", int),
+        ("declined", str),
+    )
     values = {key: value_of(row, key, kind, where) for key, kind in kinds}
     if not isinstance(row.get("read"), bool):
         raise DataError(f"{where}: 'read' should be true or false, found {row.get('read')!r}.")

@@ -27,6 +27,7 @@ from edgereverie.evaluation.benchmarks.base import (
 from edgereverie.evaluation.judgements import (
     Judgement,
     Judgements,
+    asked,
     fingerprint,
     is_one,
     judge_named_in,
@@ -89,7 +90,7 @@ def judge_run(
     if progress:
         progress(resumed, len(requests))
     hand = partial(_ask, judge, way, retries)
-    for judgement in each(missing, [hand] * at_once):
+    for judgement in each(missing, [hand] * max(1, at_once)):
         kept.add(judgement)
         if progress:
             progress(len(kept.found), len(requests))
@@ -122,15 +123,24 @@ def judge_answers(
     return score_judged(benchmark, variant, items, judged, seed=seed)
 
 
-def prepared(benchmark: Benchmark, variant: str, items: Sequence[Item], path: Path, *, judge: str = "") -> Judged:
+def prepared(
+    benchmark: Benchmark,
+    variant: str,
+    items: Sequence[Item],
+    path: Path,
+    texts: Mapping[str, str] | None = None,
+    *,
+    judge: str = "",
+) -> Judged:
     """What a judge said before, from a file in the published form or a journal of ``judge_run``. Asks nobody.
 
+    texts: the answers by item id; a journal of other answers is refused, and published forms do not tell whose they are.
     judge: its name; by default what the file says of it. Raises DataError that lists all that is missing, doubled or unknown.
     """
     way = _judged(benchmark, variant)
     if path.is_file() and is_one(path):
-        expected = [request.id for request in way.asked(items, {item.id: "" for item in items})]
-        name, replies = read_kept(path, expected)
+        requests = way.asked(items, {item.id: "" for item in items} if texts is None else texts)
+        name, replies = read_kept(path, requests, same=texts is not None)
         replies = {id: without_thoughts(reply) for id, reply in replies.items()}
     else:
         name, replies = judge_named_in(path) if path.is_file() else "", way.file(path, items)
@@ -139,10 +149,19 @@ def prepared(benchmark: Benchmark, variant: str, items: Sequence[Item], path: Pa
 
 
 def score_prepared(
-    benchmark: Benchmark, variant: str, items: Sequence[Item], path: Path, *, judge: str = "", seed: int = 0
+    benchmark: Benchmark,
+    variant: str,
+    items: Sequence[Item],
+    path: Path,
+    texts: Mapping[str, str] | None = None,
+    *,
+    judge: str = "",
+    seed: int = 0,
 ) -> BenchmarkResult:
     """The same, scored; the result bears the judge's name."""
-    return score_judged(benchmark, variant, items, prepared(benchmark, variant, items, path, judge=judge), seed=seed)
+    return score_judged(
+        benchmark, variant, items, prepared(benchmark, variant, items, path, texts, judge=judge), seed=seed
+    )
 
 
 def score_judged(
@@ -161,17 +180,17 @@ def _judged(benchmark: Benchmark, variant: str) -> Judge:
 
 def _ask(judge: Responder, way: Judge, retries: int, request: JudgeRequest) -> Judgement:
     """One request, and again with the reason while its reply cannot be read: always greedy, since the question differs."""
-    reply, turns = "", request.turns
+    reply, turns, mark = "", request.turns, asked(request)
     options = Options(max_tokens=way.max_tokens)
     for tried in range(1, retries + 2):
         try:
             reply = "".join(judge.respond(request.image, turns, options))
         except Declined as error:
-            return Judgement(request.id, reply, tried, False, str(error))
+            return Judgement(request.id, mark, reply, tried, False, str(error))
         if way.valid(without_thoughts(reply)):
-            return Judgement(request.id, reply, tried, True)
+            return Judgement(request.id, mark, reply, tried, True)
         turns = (*request.turns[:-1], _again(request.turns[-1], without_thoughts(reply), way.form))
-    return Judgement(request.id, reply, retries + 1, False)
+    return Judgement(request.id, mark, reply, retries + 1, False)
 
 
 def _again(last: Turn, reply: str, form: str) -> Turn:

@@ -57,7 +57,7 @@ def require_judge(judge: JudgeAt | None, asked: Sequence[Questions], models: int
             f"{', '.join(needed)}.",
             hint="Evaluate them one by one.",
         )
-    elif not judge.said.is_file():
+    elif not judge.said.exists():
         raise DataError(f"{judge.said}: no such file.", hint="Name the file with the judge's replies.")
 
 
@@ -68,7 +68,7 @@ def judging(judge: JudgeAt, journals: Path, label: str) -> Iterator[Judging]:
 
     if judge.said is not None:
         said = judge.said
-        yield lambda benchmark, way, items, texts: score_prepared(benchmark, way, items, said)
+        yield lambda benchmark, way, items, texts: score_prepared(benchmark, way, items, said, texts)
         return
     with _responder(judge) as responder:
 

@@ -13,11 +13,11 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgereverie.errors import EdgeReverieError
-from edgereverie.records import as_json
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
 
 
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    from edgereverie.evaluation.journal import answer_json
     from edgereverie.stages._answerers import asking
     from edgereverie.stages.backbones import open_model
 
@@ -44,7 +45,7 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
             row = json.loads(line)
             image = None if row["image"] is None else Path(row["image"])
             found = answer(image, row["questions"], row["room"])
-            _say(replies, {"answers": [as_json(one) | {"record": []} for one in found]})
+            _say(replies, {"answers": [answer_json(replace(one, record=())) for one in found]})
 
 
 def _say(replies: BinaryIO, value: Any) -> None:

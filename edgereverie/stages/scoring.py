@@ -120,7 +120,7 @@ def compare(paths: Sequence[Path], *, common: bool = False, out: Path | None = N
 def _as_told(judgements: Path) -> Judging:
     from edgereverie.evaluation.judging import score_prepared
 
-    return lambda benchmark, way, items, texts: score_prepared(benchmark, way, items, judgements)
+    return lambda benchmark, way, items, texts: score_prepared(benchmark, way, items, judgements, texts)
 
 
 def _load(path: Path) -> list[KeptRun]:

@@ -139,7 +139,7 @@ def test_eval_hands_every_option_on(command: Command, calls: list[Any]) -> None:
     (["--judge-model", "j"], "--judge-model and --judge-key-env go with --judge"),
     (["--guard", "flag", "--guard-profile", "fast"], "name guards or a profile, not both"),
     (["--guard", "contrast,search"], "both decide how the answer is generated"),
-    (["--jobs", "0"], "0 is not in the range"),
+    (["--jobs", "0"], "should be greater than or equal to 1"),
 ])  # fmt: skip
 def test_eval_refuses_what_means_nothing(command: Command, calls: list[Any], words: list[str], message: str) -> None:
     done = command("eval", "m", *words)

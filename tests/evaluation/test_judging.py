@@ -402,6 +402,21 @@ def test_a_whole_journal_is_a_prepared_file_and_keeps_its_judge(tmp_path: Path) 
         prepared(MMHAL, "official", ITEMS, journal)
 
 
+def test_a_journal_of_other_answers_or_other_words_is_no_prepared_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "judge.jsonl"
+    judge(good, journal)
+    assert prepared(MMHAL, "official", ITEMS, journal, TEXTS).replies == judge(good).replies
+    others = {**TEXTS, "p3": "A star.", "p6": ""}
+    with pytest.raises(DataError, match=r"2 requests about other answers, or in other words: p3 .*:5\), p6 .*:8\)"):
+        score_prepared(MMHAL, "official", ITEMS, journal, others)
+    changed = Prompt("mmhal", prompt("mmhal").text + "\nThink twice.", "0" * 64)
+    monkeypatch.setattr("edgereverie.evaluation.benchmarks.mmhal.prompt", lambda _: changed)
+    with pytest.raises(DataError, match="8 requests about other answers, or in other words"):
+        prepared(MMHAL, "official", ITEMS, journal, TEXTS)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -140,7 +140,7 @@ RUN = {"model": ["gpt-4"], "content": ["0.5"], "score": [0.5]}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"v1_3": 5}, r"(?s)1 entries that are no objects: .*'v1_3'.*1 questions without grades: v1_3"),
+        ({"v1_3": 5}, r"(?s)without grades in 'content' or 'score': .*'v1_3'.*1 questions without grades: v1_3"),
         ({"v1_9": RUN}, r"belong to no question: v1_9"),
         ({"v1_0": {"model": []}}, r"without grades in 'content' or 'score': .*'v1_0'"),
         ({"v1_0": {**RUN, "score": [0.7]}}, r"'score' is not what 'content' says: .*'v1_0'"),
@@ -154,6 +154,23 @@ def test_grade_files_that_do_not_fit_are_errors_that_list_all(tmp_path: Path, ch
     path.write_text(json.dumps({item.id: RUN for item in items} | change))
     with pytest.raises(DataError, match=message):
         score_prepared(BENCHMARK, "official", items, path)
+
+
+def test_a_list_is_no_grade_file(tmp_path: Path) -> None:
+    items = items_of(tmp_path)
+    (tmp_path / "grades.json").write_text(json.dumps([5, {"id": "v1_0", **RUN}]))
+    with pytest.raises(
+        DataError, match=r"(?s)1 entries that are no objects: .*entry 1.*3 questions without grades: v1_1"
+    ):
+        prepared(BENCHMARK, "official", items, tmp_path / "grades.json")
+
+
+def test_one_answer_alone_is_read_in_both_forms(tmp_path: Path) -> None:
+    (item,) = items_of(tmp_path, {"v1_2": QUESTIONS["v1_2"]})
+    path = tmp_path / "answers.jsonl"
+    for row in ({"question_id": 2, "text": "A cat.", "metadata": {}}, {"v1_2": "A cat."}, {"v1_2": {"text": "A cat."}}):
+        path.write_text(json.dumps(row) + "\n")
+        assert BENCHMARK.answers(path, [item]) == {"v1_2": "A cat."}
 
 
 def test_a_missing_question_s_grade_is_listed(tmp_path: Path) -> None:

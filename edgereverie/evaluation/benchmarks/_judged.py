@@ -12,6 +12,7 @@ from edgereverie.evaluation.benchmarks.base import Item
 from edgereverie.evaluation.source import Source
 from edgereverie.evaluation.statistics import Formula, Metric, ratio
 
+OWN_WORDS = "; judges are asked in words of edgereverie"
 _SHOWN = 300  # characters of a reply that a mark quotes
 
 
@@ -25,8 +26,8 @@ def share_of(column: int, total: int = 0) -> Formula:
 
 
 def unread(formula: Formula) -> Metric:
-    """The share of replies that no rule could read: it says how far the other figures are the judge's."""
-    return Metric("unread", "Unread", formula, better="lower")
+    """The share of replies that no rule could read: how far the other figures are the judge's. It is no merit of a model's."""
+    return Metric("unread", "Unread", formula, better=None)
 
 
 def picture_of(source: Source, benchmark: str, names: Sequence[str], where: str) -> Path:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from edgereverie.errors import DataError
 from edgereverie.evaluation.answer_files import by_id, in_order
 from edgereverie.evaluation.benchmarks._gavie_regions import EXTRACT, WHOLE, Regions
-from edgereverie.evaluation.benchmarks._judged import first_units, picture_of, quoted, share_of, unread
+from edgereverie.evaluation.benchmarks._judged import OWN_WORDS, first_units, picture_of, quoted, share_of, unread
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
     Counted,
@@ -80,9 +80,9 @@ class Gavie(Benchmark):
 
     def __init__(self) -> None:
         form = "two lines and nothing else, 'Relevancy: N - reason' and 'Accuracy: N - reason', with N from 0 to 10"
-        judge = Judge(_requests, lambda reply: scores(reply) is not None, replies_by_place, form=form)
+        judge = Judge(_requests, lambda reply: scores(reply) is not None, _file, form=form)
         self.variants = {
-            "official": Variant("FuxiaoLiu/LRV-Instruction Evaluation/evaluate.py", METRICS, _count, judge)
+            "official": Variant(f"FuxiaoLiu/LRV-Instruction Evaluation/evaluate.py{OWN_WORDS}", METRICS, _count, judge)
         }
 
     def items(self, source: Source, limit: int | None = None) -> list[GavieItem]:
@@ -131,7 +131,7 @@ def scores(reply: str) -> Scores | None:
     return Scores(*(float(values[0]) for values in found))
 
 
-def replies_by_place(path: Path, items: Sequence[GavieItem]) -> dict[str, str]:
+def _file(path: Path, items: Sequence[GavieItem]) -> dict[str, str]:
     """A prepared file: replies by ``id``, or in the questions' order."""
     return replies(path, items, _ID)
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from edgereverie.errors import DataError
 from edgereverie.evaluation.answer_files import by_id
-from edgereverie.evaluation.benchmarks._judged import first_units, quoted, share_of, unread
+from edgereverie.evaluation.benchmarks._judged import OWN_WORDS, first_units, quoted, share_of, unread
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
     Counted,
@@ -86,7 +86,7 @@ class LlavaBench(Benchmark):
     def __init__(self) -> None:
         form = "two ratings from 1 to 10 with one space between them on the first line, and nothing else there"
         judge = Judge(_requests, lambda reply: _fits(ratings(reply)), _file, max_tokens=1024, form=form)
-        source = "haotian-liu/LLaVA llava/eval/eval_gpt_review_bench.py, summarize_gpt_review.py"
+        source = f"haotian-liu/LLaVA llava/eval/eval_gpt_review_bench.py, summarize_gpt_review.py{OWN_WORDS}"
         self.variants = {"official": Variant(source, METRICS, _count, judge)}
 
     def items(self, source: Source, limit: int | None = None) -> list[LlavaBenchItem]:

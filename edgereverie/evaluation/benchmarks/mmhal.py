@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgereverie.errors import DataError
 from edgereverie.evaluation.answer_files import by_id
-from edgereverie.evaluation.benchmarks._judged import first_units, picture_of, quoted, share_of, unread
+from edgereverie.evaluation.benchmarks._judged import OWN_WORDS, first_units, picture_of, quoted, share_of, unread
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
     Counted,
@@ -65,7 +65,9 @@ class Mmhal(Benchmark):
     def __init__(self) -> None:
         form = "your reasons and then, once and only once, 'Rating: N' with N from 0 to 6"
         judge = Judge(_requests, fits, _file, form=form)
-        self.variants = {"official": Variant("Shengcao1006/MMHal-Bench eval_gpt4.py", METRICS, _count, judge)}
+        self.variants = {
+            "official": Variant(f"Shengcao1006/MMHal-Bench eval_gpt4.py{OWN_WORDS}", METRICS, _count, judge)
+        }
 
     def items(self, source: Source, limit: int | None = None) -> list[MmhalItem]:
         """Ids are the pictures' (each has one question). limit: the first so many pictures."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from edgereverie.errors import DataError
 from edgereverie.evaluation.answer_files import Faults, by_id
-from edgereverie.evaluation.benchmarks._judged import first_units, quoted, unread
+from edgereverie.evaluation.benchmarks._judged import OWN_WORDS, first_units, quoted, unread
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
     Counted,
@@ -42,6 +42,7 @@ from edgereverie.evaluation.source import Source
 from edgereverie.evaluation.statistics import Metric, ratio
 from edgereverie.records import Turn
 
+_MOST_RUNS = 20  # that are told one by one
 _RUNS = 2  # the first of a tally's columns that hold grades, one for each run of the judge
 
 
@@ -70,7 +71,8 @@ def _unread(counts: np.ndarray) -> np.ndarray:
 
 
 SCORE, UNREAD = Metric("score", "Score", total), unread(_unread)
-DEVIATION = Metric("deviation", "Deviation of the judge's runs", deviation, better=None)
+DEVIATION = Metric("deviation", "Judge's deviation", deviation, better=None)
+ONE_RUN = (Metric("score", "Score", total, better=None),)  # told, and no verdict of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,9 @@ class Mmvet(Benchmark):
 def _variant(runs: int) -> Variant:
     form = "nothing but one number from 0.0 to 1.0"
     judge = Judge(_asking(runs), lambda reply: grade(reply) is not None, _file, form=form)
-    metrics = (SCORE, DEVIATION, UNREAD)
-    return Variant("yuweihao/MM-Vet mm-vet_evaluator.py", metrics, _count, judge)
+    splits = {f"run-{run}": ONE_RUN for run in range(1, _MOST_RUNS + 1)}
+    source = f"yuweihao/MM-Vet mm-vet_evaluator.py{OWN_WORDS}"
+    return Variant(source, (SCORE, DEVIATION, UNREAD), _count, judge, splits)
 
 
 def grade(reply: str) -> float | None:
@@ -211,7 +214,7 @@ def _count(items: Sequence[MmvetItem], said: Mapping[str, str]) -> Counted:
     tallies = [_tally("all", items, grades)]
     for capability, chosen in _by_capability(items).items():
         tallies.append(_tally(capability, chosen, grades))
-    for run in range(runs if runs > 1 else 0):
+    for run in range(min(runs, _MOST_RUNS) if runs > 1 else 0):
         one = {id: [values[run]] for id, values in grades.items()}
         tallies.append(_tally(f"run-{run + 1}", items, one))
     return Counted(tuple(tallies), tuple(_mark(item, grades[item.id], said[f"{item.id}#1"]) for item in items))

@@ -118,7 +118,7 @@ class _Joint:
         return _values(self._spec, kept)
 
     def _longer(self) -> np.ndarray:
-        return np.pad(self._real, ((0, 0), (0, 1)), constant_values=True)
+        return np.concatenate([self._real, np.ones((self.lanes, 1), bool)], axis=1)
 
 
 class JoinedCache:
