@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from edgereverie.errors import DataError
 from edgereverie.evaluation.answers import read_answers
 from edgereverie.evaluation.benchmarks.base import (
     Benchmark,
+    Item,
     pictures_hash,
     questions_hash,
     score_answers,
@@ -20,6 +23,19 @@ from edgereverie.evaluation.run import Judging, Run
 from edgereverie.evaluation.source import Source
 
 
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """No search for garbage within: over many thousands of rows that all stay, it takes longer than reading and scoring them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_collector_off()
 def score_file(
     benchmark: Benchmark,
     source: Source,
@@ -35,7 +51,7 @@ def score_file(
     limit: the first so many pictures. The pictures' hash is empty where they are not there. Raises DataError that lists all that
     does not fit, and where a way needs a judge and there is none.
     """
-    items = benchmark.asked(answers, benchmark.items(source, limit))
+    items = benchmark.asked(source, limit, answers)
     ways = list(dict.fromkeys(_all_ways(benchmark, items, judging) if variants is None else variants))
     ways = ways or [benchmark.default(items)]
     judged = [way for way in ways if variant_of(benchmark, way).judge is not None]
@@ -43,6 +59,10 @@ def score_file(
         raise DataError(
             f"{benchmark.name}/{judged[0]} needs a judge.",
             hint="--judgements names a file with what one said before, --judge one to ask.",
+        )
+    if judging is not None and not judged:
+        raise DataError(
+            f"A judge was named, and {', '.join(ways)} of {benchmark.name} needs none.", hint="Leave it out."
         )
     predictions = read_answers(benchmark, items, answers)
     texts = texts_by_id(predictions)
@@ -52,7 +72,7 @@ def score_file(
         else score_answers(benchmark, way, items, texts)
         for way in ways
     )
-    there = all(image.is_file() for image in {item.image for item in items} if image is not None)
+    there = all(item.image is None or item.image.is_file() for item in items)
     return Run(
         benchmark.name,
         tuple(items),

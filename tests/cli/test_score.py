@@ -248,9 +248,10 @@ def test_a_journal_is_scored_with_its_confidence(command: Callable[..., Any], da
     ("change", "told"),
     [
         (lambda rows: rows[:-1], "1 questions without an answer: random/9"),
-        (lambda rows: [*rows, rows[2]], "1 questions answered more than once: random/2 ("),
+        (lambda rows: [*rows, rows[2]], "1 questions answered more than once: random/3 ("),
         (lambda rows: [*rows, {**rows[2], "id": "random/77"}], "1 answers that belong to no question: random/77 ("),
         (lambda rows: [*rows[:-1], {"id": 9}], "1 rows without an id: "),
+        (lambda rows: [*rows[:-1], 7], "1 lines that hold no answers: "),
         (lambda rows: [*rows[:-1], {"id": "random/9"}], "1 rows that hold no answer: "),
         (lambda rows: [*rows[:-1], {"id": "random/9", "answer": {"text": 1}}], "'text' should be str, found 1"),
         (
@@ -262,7 +263,9 @@ def test_a_journal_is_scored_with_its_confidence(command: Callable[..., Any], da
 def test_a_broken_journal_is_refused_and_stays_as_it_is(
     command: Callable[..., Any], data: Path, journal: Path, change: Callable[[list[Any]], list[Any]], told: str
 ) -> None:
-    lines(journal, change([json.loads(line) for line in journal.read_text().splitlines()]))
+    header, *rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    answers = [one for row in rows for one in row["answers"]]
+    lines(journal, [header, {"answers": change(answers)[:4]}, {"answers": change(answers)[4:]}])
     before = journal.read_bytes()
     done = command("score", "pope", str(journal), "--data", str(data), "--split", "random")
     assert done.code == 1 and told in done.err and journal.read_bytes() == before

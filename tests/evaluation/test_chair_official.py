@@ -191,8 +191,7 @@ def test_captions_as_opera_reads_them(synonyms: Synonyms, caption: str, objects:
 @needs_nltk
 def test_lmms_prints_operas_rates_times_a_hundred(golden: Path) -> None:
     case = cases(golden)["opera_llava-1.5_greedy"]
-    items = BENCHMARK.items(Source(golden, pictures=False))
-    items = BENCHMARK.asked(golden / case["file"], items)
+    items = BENCHMARK.asked(Source(golden, pictures=False), None, golden / case["file"])
     texts = BENCHMARK.answers(golden / case["file"], items)
     opera, lmms = (score_answers(BENCHMARK, way, items, texts) for way in ("opera", "lmms"))
     for one, other in zip(opera.scores[:3], lmms.scores[:3], strict=True):

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from edgereverie.errors import DataError
+from edgereverie.evaluation import nltk_data
 from edgereverie.evaluation.benchmarks._chair_truth import KEPT
 from edgereverie.evaluation.benchmarks.base import score_answers
 from edgereverie.evaluation.benchmarks.chair import BENCHMARK
+from edgereverie.evaluation.run import run_benchmark
 from edgereverie.evaluation.scoring import score_file
 from edgereverie.evaluation.source import Source
+from edgereverie.records import Answer
 
 SYNONYMS = "person, man, woman, people\ndog, puppy\nskis, ski\nbus\ncar\n"
 CATEGORIES = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}, {"id": 18, "name": "dog"}]
@@ -47,11 +50,12 @@ def _write(folder: Path, part: str, held: dict[int, list[int]], said: list[tuple
 
 def test_coco_truth_is_instances_and_what_people_wrote(coco: Path) -> None:
     """42: dog (instance), person (man), bus (buses); "puppies" is a dog again. 7: car. 9: nothing."""
+    (coco / "chair" / "images.txt").write_text("42\n9\n7\n")
     items = BENCHMARK.items(Source(coco, pictures=False))
     assert {item.id: item.truth for item in items} == {"42": "bus, dog, person", "9": "", "7": "car"}
-    assert {item.image.name for item in items if item.image} == {
+    assert [item.image.name for item in items if item.image] == [
         "COCO_val2014_000000000042.jpg", "COCO_val2014_000000000009.jpg", "COCO_train2014_000000000007.jpg",
-    }  # fmt: skip
+    ]  # fmt: skip
     assert {item.room for item in items} == {512}
     captions = {"42": "A dog, a bus and a car.", "9": "A man.", "7": "Cars."}
     counts = score_answers(BENCHMARK, "maxlinn", items, captions).counts()["chair/maxlinn"]
@@ -78,8 +82,17 @@ def test_the_small_file_is_made_once_and_stands_for_cocos(coco: Path) -> None:
 def test_the_small_file_is_made_anew_when_cocos_files_change(coco: Path) -> None:
     source = Source(coco, pictures=False)
     BENCHMARK.items(source)
-    _write(coco / "coco-annotations-2014" / "annotations", "train2014", {7: [3], 70: [1]}, [(7, "A road.")])
+    _write(coco / "coco-annotations-2014" / "annotations", "val2014", {42: [3], 70: [1]}, [(42, "A road.")])
     assert "70" in {item.id for item in BENCHMARK.items(source)}
+
+
+def test_a_small_file_of_another_kind_is_refused(coco: Path) -> None:
+    (coco / "chair" / KEPT).write_bytes(gzip.compress(b'{"edgereverie": "chair-coco", "version": 0}\n'))
+    with pytest.raises(DataError, match=r"coco2014\.jsonl\.gz:1: expected the header of a version 1 file"):
+        BENCHMARK.items(Source(coco, pictures=False))
+    (coco / "chair" / KEPT).write_bytes(b"half")
+    with pytest.raises(DataError, match=r"coco2014\.jsonl\.gz:1: expected the header"):
+        BENCHMARK.items(Source(coco, pictures=False))
 
 
 def test_a_limit_draws_from_val2014_and_a_larger_one_holds_the_smaller(coco: Path) -> None:
@@ -97,7 +110,7 @@ def test_captions_are_scored_on_the_pictures_that_they_describe(coco: Path, tmp_
         '{"image_id": 42, "caption": "Dogs."}\n{"image_id": "COCO_train2014_000000000007.jpg", "caption": ""}\n'
     )
     run = score_file(BENCHMARK, Source(coco, pictures=False), answers)
-    assert [item.id for item in run.items] == ["42", "7"] and run.results[0].scorer == "chair/maxlinn"
+    assert [item.id for item in run.items] == ["7", "42"] and run.results[0].scorer == "chair/maxlinn"
     (coco / "chair" / "images.txt").write_text("9\nCOCO_val2014_000000000042.jpg\n")
     with pytest.raises(
         DataError, match=r"1 answers that belong to no question: 7 .*\n1 questions without an answer: 9"
@@ -109,7 +122,7 @@ def test_captions_are_scored_on_the_pictures_that_they_describe(coco: Path, tmp_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "0|questions without an answer"),
+        ("", r"answers\.jsonl: the file holds no captions"),
         ('{"image_id": 42, "caption": "a"}\n{"image_id": 42, "caption": "b"}\n', "1 questions answered more than once: 42"),
         ('{"image_id": 43, "caption": "a"}\n{"image_id": 42, "caption": "b"}\n', "belong to no question: 43"),
         ('{"image_id": 42, "caption": ["a"]}\n', "1 rows without a text in caption"),
@@ -118,6 +131,7 @@ def test_captions_are_scored_on_the_pictures_that_they_describe(coco: Path, tmp_
         ('{"image_id": 42, "cap', r"answers\.jsonl:1: not JSON"),
         ('[{"image_id": 42, "caption": "a"}', r"not JSON"),
         ("[3]", "expected a JSON object, found int"),
+        ('{"image_id": 8, "caption": "a"}\n', "1 answers that belong to no question: 8"),
     ],
 )  # fmt: skip
 def test_broken_files_of_captions_are_refused_with_all_that_is_wrong(
@@ -167,6 +181,7 @@ def test_what_is_missing_is_said_with_how_to_get_it(coco: Path) -> None:
 
 def test_a_category_that_the_table_does_not_know(coco: Path) -> None:
     (coco / "chair" / "synonyms.txt").write_text("person\ndog\n")
+    (coco / "chair" / "images.txt").write_text("7\n")
     with pytest.raises(DataError, match=r"coco2014\.jsonl\.gz:4: synonyms\.txt does not know 'car'"):
         BENCHMARK.items(Source(coco, pictures=False))
 
@@ -179,7 +194,7 @@ def test_a_list_of_pictures_is_read_strictly(coco: Path) -> None:
 
 
 def test_pictures_are_looked_for_when_a_model_is_asked(coco: Path) -> None:
-    with pytest.raises(DataError, match=r"picture 42: the picture 'COCO_val2014_000000000042\.jpg' is not in"):
+    with pytest.raises(DataError, match=r"picture 9: the picture 'COCO_val2014_000000000009\.jpg' is not in"):
         BENCHMARK.items(Source(coco))
 
 
@@ -194,9 +209,21 @@ def test_ways_of_scoring_fit_the_vocabulary(coco: Path, folder: Path) -> None:
         score_answers(BENCHMARK, "maxlinn", own, {item.id: "" for item in own})
 
 
+def test_what_a_way_of_scoring_lacks_is_said_before_anything_is_asked(
+    coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nltk_data, "_places", lambda folder: [folder])
+
+    def answer(*asked: object) -> list[Answer]:
+        raise AssertionError("a model was asked")
+
+    with pytest.raises(DataError, match="nltk's tokenizers/punkt_tab is in none of"):
+        run_benchmark(BENCHMARK, Source(coco, pictures=False), answer, variants=["opera"])
+
+
 def test_marks_name_the_words_that_are_wrong(coco: Path) -> None:
     items = BENCHMARK.items(Source(coco, pictures=False))
-    texts = {"42": "Puppies, a car and women.", "9": "Puppies.", "7": ""}
+    texts = {"42": "Puppies, a car and women.", "9": "Puppies."}
     marks = {mark.id: mark for mark in score_answers(BENCHMARK, "maxlinn", items, texts).marks}
     assert (marks["42"].read, marks["42"].faults, marks["42"].note) == (
         "dog, car, person",
@@ -204,4 +231,5 @@ def test_marks_name_the_words_that_are_wrong(coco: Path) -> None:
         "not in the picture: car",
     )
     assert marks["9"].note == "not in the picture: puppy (dog)" and marks["9"].right == 0
-    assert marks["7"].right == 1 and marks["7"].note == ""
+    quiet = score_answers(BENCHMARK, "maxlinn", items, {"42": "", "9": "Grass."}).marks
+    assert [(mark.right, mark.faults, mark.note) for mark in quiet] == [(1, 0, "")] * 2

@@ -169,9 +169,12 @@ ROW = {"question_id": 1, "image": "a.png", "text": "Is there a ring?", "label": 
         (None, "no such file"),
         ("", "no questions"),
         ("{", r"random.jsonl:1: not JSON"),
-        ("[1]\n", r"random.jsonl:1: expected a JSON object, found list"),
+        ("[1]\n", r"random.jsonl, entry 1: expected a JSON object, found int"),
         (json.dumps(ROW) + "\n\n" + json.dumps(ROW) + "\n", r"random.jsonl:2: the line is empty"),
-        (json.dumps(ROW) + "\n" + json.dumps(ROW) + "\n", r"random.jsonl:2: question_id 1 stands on line 1"),
+        (
+            json.dumps(ROW) + "\n" + json.dumps(ROW) + "\n",
+            r"random.jsonl:2: question_id 1 stands in .*random.jsonl:1 already",
+        ),
         (json.dumps({**ROW, "label": "Yes"}) + "\n", r"random.jsonl:1: the label is 'Yes'"),
         (
             json.dumps({k: v for k, v in ROW.items() if k != "text"}) + "\n",
@@ -285,6 +288,16 @@ def test_one_split_is_taken_from_a_file_of_several(folder: Path, tmp_path: Path)
         assert BENCHMARK.answers(path, some) == {item.id: item.id for item in some}
 
 
+def test_answers_that_tell_no_split_are_not_guessed_at(folder: Path, tmp_path: Path) -> None:
+    items = BENCHMARK.items(Source(folder))
+    for row in ({"text": "Yes"}, {"question": "Is there a ring in the image?", "answer": "Yes"}):
+        rows = [row if "answer" in row else {"question_id": n, **row} for n in range(1, 10)]
+        with pytest.raises(
+            DataError, match="the 9 answers tell no split, and those of random, popular, adversarial were"
+        ):
+            BENCHMARK.answers(lines(tmp_path / "answers.jsonl", rows), items)
+
+
 def test_all_that_is_wrong_with_a_file_of_answers_is_listed(folder: Path, tmp_path: Path) -> None:
     items = BENCHMARK.items(Source(folder, splits=("random",)))
     rows: list[dict] = [{"question_id": n, "text": "No"} for n in (1, 2, 2, 4, 5, 99)]
@@ -353,9 +366,27 @@ def test_question_files_are_found_under_their_published_names(folder: Path, tmp_
         DataError, match=r"2 files hold random questions: aokvqa_pope_seem_random\.json, coco_pope_random\.pin"
     ):
         BENCHMARK.items(Source(root, pictures=False, splits=("random",)))
-    (root / "questions.jsonl").write_bytes(content)
-    with pytest.raises(DataError, match="the name tells no split"):
-        BENCHMARK.items(Source(root / "questions.jsonl", pictures=False))
+
+
+def test_somebody_s_own_questions_have_no_split(folder: Path, tmp_path: Path) -> None:
+    theirs = BENCHMARK.items(Source(folder, splits=("random",)))
+    path = _as_list(
+        tmp_path / "labels.json", [{"id": n + 1, "image": i.unit, "label": i.truth} for n, i in enumerate(theirs)]
+    )
+    items = BENCHMARK.items(Source(path, pictures=False))
+    assert [(item.id, item.split, item.question, item.label) for item in items] == [
+        (str(n + 1), "", "", item.label) for n, item in enumerate(theirs)
+    ]
+    rows = [{"question_id": n + 1, "image_id": item.unit, "prompt": "<image>\nIs it?", "text": item.truth, "category": "coco"}
+            for n, item in enumerate(theirs)]  # fmt: skip
+    texts = BENCHMARK.answers(lines(tmp_path / "answers.jsonl", rows), items)
+    assert texts == {item.id: item.truth for item in items}
+    result = score_answers(BENCHMARK, "marine", items, texts)
+    assert list(result.counts()) == ["pope/marine"]
+    assert {score.metric: score.value for score in result.scores}["pope/marine/accuracy"] == 1.0
+    # Without a text it can be scored, not asked.
+    with pytest.raises(DataError, match="entry 1: the key 'text' is missing"):
+        BENCHMARK.items(Source(path))
 
 
 def test_both_versions_of_the_questions_are_read(golden: Path) -> None:

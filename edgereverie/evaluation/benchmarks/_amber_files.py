@@ -6,7 +6,7 @@
     amber/safe_words.txt           words that are never held against a description, one to a line
     amber/metrics.txt              where the scorer's counters start; need not be there
 
-All may be packed by gzip.
+All may be packed by gzip, and the queries may lie in ``query/``, as in the authors' repository.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ ATTRIBUTES = ("state", "number", "action")
 DIMENSIONS = ("existence", "attribute", "relation")
 QUESTIONS = ("existence", *ATTRIBUTES, "relation")
 SPLITS = {
-    "generative": ("description",),
-    "discriminative": QUESTIONS,
     "existence": ("existence",),
+    **{kind: (kind,) for kind in ATTRIBUTES},
     "attribute": ATTRIBUTES,
-    **{kind: (kind,) for kind in (*ATTRIBUTES, "relation")},
+    "relation": ("relation",),
+    "discriminative": QUESTIONS,
+    "generative": ("description",),
 }
-"""The kinds of question in each split; a split holds whole other ones, as the authors report them."""
+"""The kinds of question in each split, parts before the whole that the authors report them in."""
 
 _KINDS = {
     "generative": "description",
@@ -140,7 +141,7 @@ def _queries(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of the file that holds all, or of the largest parts that are there."""
 
     def find(name: str) -> Path | None:
-        return source.find("amber", f"{name}.json", f"{name}.json.gz")
+        return source.find("amber", f"{name}.json", f"{name}.json.gz", f"query/{name}.json")
 
     asked = find("query_discriminative")
     parts = [find("query_generative"), asked] if asked else [

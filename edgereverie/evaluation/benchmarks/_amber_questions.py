@@ -12,7 +12,7 @@ import numpy as np
 
 from edgereverie.evaluation.benchmarks._amber_files import DIMENSIONS, QUESTIONS, SPLITS, START, AmberItem
 from edgereverie.evaluation.benchmarks.base import Counted, Mark, Tally, per_unit
-from edgereverie.evaluation.statistics import Metric, ratio
+from edgereverie.evaluation.statistics import Metric, d_prime, ratio
 
 COLUMNS = ("right", "asked", "rightly_no", "truly_no", "said_no", "said_yes")
 ASKED = tuple(name for name, kinds in SPLITS.items() if set(kinds) <= set(QUESTIONS))
@@ -44,13 +44,23 @@ def official_metrics(split: str) -> tuple[Metric, ...]:
         p, r = precision(counts), recall(counts)
         return rounded(2 * p * r / (p + r + softening) * 100) / 100
 
+    beside = () if split == "existence" else (Metric("d_prime", "d'", _d_prime, share=False),)  # all its answers are no
     return (
         Metric("accuracy", "Accuracy", share(0, 1)),
         Metric("precision", "Precision", precision),
         Metric("recall", "Recall", recall),
         Metric("f1", "F1", f1),
         Metric("yes_ratio", "Yes ratio", lambda counts: ratio(counts[..., 5], counts[..., 1]), better=None),
+        *beside,
     )
+
+
+def _d_prime(counts: np.ndarray) -> np.ndarray:
+    """With yes as the positive class, as everywhere else; an answer that is neither is no yes."""
+    right, asked, rightly_no, truly_no, _, said_yes = np.moveaxis(np.asarray(counts), -1, 0)
+    tp = right - rightly_no
+    fp = said_yes - tp
+    return d_prime(np.stack([tp, fp, truly_no - fp, asked - truly_no - tp], axis=-1))
 
 
 def _accuracy(counts: np.ndarray) -> np.ndarray:
@@ -87,15 +97,15 @@ def count_by_dimension(items: Sequence[AmberItem], texts: Mapping[str, str], rea
     right = {item.id: said[item.id] == item.label for item in items}
     present = [name for name in DIMENSIONS if any(item.split == name for item in items)]
     tallies = []
+    for name in present:
+        asked = [item for item in items if item.split == name]
+        units, counts = per_unit([item.unit for item in asked], [(int(right[item.id]), 1) for item in asked], 2)
+        tallies.append(Tally(name, units, ("right", "asked"), counts, len(asked)))
     if len(present) > 1:
         columns = tuple(f"{name}_{what}" for name in present for what in ("right", "asked"))
         rows = [[int(item.split == name) * n for name in present for n in (right[item.id], 1)] for item in items]
         units, counts = per_unit([item.unit for item in items], rows, len(columns))
         tallies.append(Tally("discriminative", units, columns, counts, len(items)))
-    for name in present:
-        asked = [item for item in items if item.split == name]
-        units, counts = per_unit([item.unit for item in asked], [(int(right[item.id]), 1) for item in asked], 2)
-        tallies.append(Tally(name, units, ("right", "asked"), counts, len(asked)))
     return Counted(tuple(tallies), tuple(_mark(item, said[item.id]) for item in items))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgereverie.errors import DataError
 from edgereverie.evaluation.answer_files import Faults
-from edgereverie.evaluation.benchmarks._chair_truth import Truth, coco_truth, image_id
+from edgereverie.evaluation.benchmarks._chair_truth import Known, coco_truth, image_id
 from edgereverie.evaluation.benchmarks._chair_words import Reader, Synonyms, pattern_reader, synonyms_of
 from edgereverie.evaluation.benchmarks.base import Item
 from edgereverie.evaluation.rows import json_lines, text_of, value_of
@@ -33,12 +33,11 @@ class Coco:
 @dataclass(frozen=True, slots=True)
 class ChairItem(Item):
     """objects: what the picture holds, in dictionary form. vocabulary: how objects are recognised in captions. captions: of
-    people, whose objects count as there, too. named: whether this picture was asked for, or is one of all that are known."""
+    people, whose objects count as there, too."""
 
     objects: frozenset[str]
     vocabulary: ObjectVocabulary | Coco = field(repr=False, compare=False)
     captions: tuple[str, ...] = ()
-    named: bool = True
 
 
 def true_objects(objects: frozenset[str], captions: Sequence[str], read: Reader) -> frozenset[str]:
@@ -46,28 +45,32 @@ def true_objects(objects: frozenset[str], captions: Sequence[str], read: Reader)
     return objects.union(name for caption in captions for _, name in read(caption).objects)
 
 
-def coco_items(source: Source, limit: int | None) -> list[ChairItem]:
-    """See ``Chair.items``. Raises DataError for what is missing or broken."""
+def coco_items(source: Source, limit: int | None = None, described: Collection[str] | None = None) -> list[ChairItem]:
+    """See ``Chair.items``. described: the pictures that answers are about, which count where no others are asked for.
+
+    Raises DataError for what is missing or broken.
+    """
     coco = Coco(synonyms_of(source.file("chair", "synonyms.txt")), source.folder)
-    path, truth = coco_truth(source, coco.synonyms.objects)
+    known = coco_truth(source, coco.synonyms.objects)
     listed = source.find("chair", "images.txt")
     if listed:
-        ids = _listed(listed, truth, path)[:limit]
-    elif limit is not None:
-        ids = _drawn(truth, limit)
+        ids = _listed(listed, known)[:limit]
+    elif described is not None:
+        ids = _in_order(known.names.keys() & set(described))
     else:
-        ids = list(truth)
+        ids = _held_out(known.names, limit)
     read = pattern_reader(coco.synonyms)
     items = []
     for id in ids:
-        known = truth[id]
-        told = ", ".join(sorted(true_objects(known.objects, known.captions, read)))
-        image = _picture(source, known.image, f"{path}: picture {id}")
-        named = listed is not None or limit is not None
-        items.append(
-            ChairItem(id, image, PROMPT, told, id, known.objects, coco, known.captions, named, room=ROOM)
-        )  # fmt: skip
+        true = known.truth[id]
+        told = ", ".join(sorted(true_objects(true.objects, true.captions, read)))
+        image = _picture(source, true.image, f"{known.path}: picture {id}")
+        items.append(ChairItem(id, image, PROMPT, told, id, true.objects, coco, true.captions, room=ROOM))
     return items
+
+
+def _in_order(ids: Iterable[str]) -> list[str]:
+    return sorted(ids, key=lambda id: (len(id), id))
 
 
 def _picture(source: Source, name: str, where: str) -> Path:
@@ -82,25 +85,26 @@ def _picture(source: Source, name: str, where: str) -> Path:
             raise error from None
 
 
-def _listed(path: Path, truth: Mapping[str, Truth], known: Path) -> list[str]:
+def _listed(path: Path, known: Known) -> list[str]:
     faults, ids = Faults(), []
     for number, line in enumerate(text_of(path).splitlines(), start=1):
         id = image_id(line.strip())
-        if id not in truth:
+        if id not in known.names:
             faults.add(
-                f"pictures that {known.name} does not know", f"{line.strip() or 'an empty line'} ({path}:{number})"
+                f"pictures that {known.path.name} does not know", f"{line.strip() or 'an empty line'} ({path}:{number})"
             )
         elif id in ids:
             faults.add("pictures named twice", f"{id} ({path}:{number})")
         else:
             ids.append(id)
-    faults.check(f"Name pictures of {known}, each once.")
+    faults.check(f"Name pictures of {known.path}, each once.")
     return ids
 
 
-def _drawn(truth: Mapping[str, Truth], limit: int) -> list[str]:
-    ids = sorted((id for id in truth if "_train2014_" not in truth[id].image), key=lambda id: (len(id), id))
-    random.Random(0).shuffle(ids)
+def _held_out(names: Mapping[str, str], limit: int | None) -> list[str]:
+    ids = _in_order(id for id, name in names.items() if "_train2014_" not in name)
+    if limit is not None:
+        random.Random(0).shuffle(ids)
     return ids[:limit]
 
 

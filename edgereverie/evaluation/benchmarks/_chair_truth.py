@@ -21,7 +21,7 @@ from typing import Any
 
 from edgereverie.bundle import sha256_of, whole_file
 from edgereverie.errors import DataError
-from edgereverie.evaluation.rows import json_lines, parsed, text_of, value_of
+from edgereverie.evaluation.rows import parsed, text_of, value_of
 from edgereverie.evaluation.source import Source
 
 PREPARED = ("gt_objects.json", "gt_objects.json.gz")
@@ -40,6 +40,15 @@ class Truth:
     captions: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All pictures whose truth is known, by image id. path: the file that tells it. names: of the pictures' files."""
+
+    path: Path
+    names: Mapping[str, str]
+    truth: Mapping[str, Truth]
+
+
 def image_id(name: str | int) -> str:
     """COCO's id of a picture, from its file name or the id itself; any other name as it is.
 
@@ -50,21 +59,23 @@ def image_id(name: str | int) -> str:
     return str(int(number[1])) if number else str(name)
 
 
-def coco_truth(source: Source, objects: Mapping[str, str]) -> tuple[Path, dict[str, Truth]]:
-    """The file that was read, and the truth by image id. objects: word -> the object that it means.
+def coco_truth(source: Source, objects: Mapping[str, str]) -> Known:
+    """What the pictures hold. objects: word -> the object that it means.
 
     Raises DataError that says what is missing, broken or of an unknown name.
     """
     prepared = source.find("chair", *PREPARED)
     if prepared:
-        return prepared, _prepared(prepared, frozenset(objects.values()))
+        truth = _prepared(prepared, frozenset(objects.values()))
+        return Known(prepared, {id: one.image for id, one in truth.items()}, truth)
     kept = _kept(source)
     if kept is None:
         raise DataError(
             f"{source.folder}: neither {PREPARED[0]} nor COCO's instances_val2014.json and captions_val2014.json are here.",
             hint=f"`edgereverie data get coco-annotations-2014 --out {source.folder}` fetches them; unpack the archive there.",
         )
-    return kept, _rows(kept, objects)
+    rows = _Rows(kept, objects)
+    return Known(kept, rows.names, rows)
 
 
 def _prepared(path: Path, known: frozenset[str]) -> dict[str, Truth]:
@@ -94,7 +105,8 @@ def _kept(source: Source) -> Path | None:
     """The small file, made where it is not there or COCO's files have changed."""
     files = {name: path for name in _names() if (path := _find(source, name))}
     kept = source.find("chair", KEPT)
-    if kept and all(_header(kept).get(name, {}).get("bytes") == path.stat().st_size for name, path in files.items()):
+    made_of = _header(kept) if kept else {}
+    if kept and all(made_of.get(name, {}).get("bytes") == path.stat().st_size for name, path in files.items()):
         return kept
     if not {"instances_val2014.json", "captions_val2014.json"} <= files.keys():
         return kept
@@ -113,10 +125,16 @@ def _find(source: Source, name: str) -> Path | None:
 
 
 def _header(kept: Path) -> dict[str, Any]:
-    number, header = next(json_lines(kept), (1, {}))
-    if header.get("edgereverie") != "chair-coco" or header.get("version") != VERSION:
-        raise DataError(f"{kept}:{number}: expected the header of a version {VERSION} file.", hint="Remove the file.")
-    return value_of(header, "from", dict, f"{kept}:{number}")
+    try:
+        with gzip.open(kept, "rt", encoding="utf-8") as stream:
+            header = json.loads(stream.readline())
+    except (OSError, EOFError, ValueError):
+        header = None
+    if not isinstance(header, dict) or (header.get("edgereverie"), header.get("version")) != ("chair-coco", VERSION):
+        raise DataError(
+            f"{kept}:1: expected the header of a version {VERSION} file.", hint="Remove the file; it is made anew."
+        )
+    return value_of(header, "from", dict, f"{kept}:1")
 
 
 def _make(kept: Path, files: Mapping[str, Path]) -> Path:
@@ -144,16 +162,28 @@ def _annotated(files: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
                 yield {"image": picture.image, "objects": names, "captions": picture.captions}
 
 
-def _rows(kept: Path, objects: Mapping[str, str]) -> dict[str, Truth]:
-    rows = json_lines(kept)
-    next(rows)
-    truth = {}
-    for number, row in rows:
-        where = f"{kept}:{number}"
+class _Rows(Mapping[str, Truth]):
+    """The small file's pictures by id, each read when it is asked for: a run is about some hundreds of 123,000."""
+
+    def __init__(self, kept: Path, objects: Mapping[str, str]) -> None:
+        self._kept, self._objects = kept, objects
+        lines = text_of(kept).split("\n")[1:]
+        named = {line.split('"', 4)[3]: (number, line) for number, line in enumerate(lines, start=2) if line}
+        self.names = {image_id(name): name for name in named}
+        self._lines = {image_id(name): place for name, place in named.items()}
+
+    def __getitem__(self, id: str) -> Truth:
+        number, line = self._lines[id]
+        where = f"{self._kept}:{number}"
+        row = parsed(line, where)
         names = value_of(row, "objects", list, where)
-        if unknown := [name for name in names if name not in objects]:
+        if unknown := [name for name in names if name not in self._objects]:
             raise DataError(f"{where}: synonyms.txt does not know {', '.join(map(repr, unknown))}.")
-        image = value_of(row, "image", str, where)
         captions = tuple(value_of(row, "captions", list, where))
-        truth[image_id(image)] = Truth(image, frozenset(objects[name] for name in names), captions)
-    return truth
+        return Truth(value_of(row, "image", str, where), frozenset(self._objects[name] for name in names), captions)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)

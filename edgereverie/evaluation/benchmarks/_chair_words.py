@@ -36,6 +36,7 @@ DOUBLE_WORDS = {
     "passenger jet": "jet", "passenger train": "train",
 }  # fmt: skip
 """Two words that stand for one. pattern takes the s from "glass", hence "glas"; "stove top oven" has three and is never met."""
+_FIRST = frozenset(pair.split(" ")[0] for pair in DOUBLE_WORDS)
 
 _KINDS = {"J": "a", "V": "v", "N": "n", "R": "r"}  # first letter of a tag -> part of speech, a noun where it is another
 
@@ -75,7 +76,7 @@ class Synonyms:
         """
         joined, place = [], 0
         while place < len(forms):
-            pair = " ".join(forms[place : place + 2])
+            pair = " ".join(forms[place : place + 2]) if forms[place] in _FIRST else ""
             joined.append(DOUBLE_WORDS.get(pair, forms[place]))
             place += 2 if pair in DOUBLE_WORDS else 1
         toilet = "toilet" in joined  # whose seat is no chair

@@ -77,10 +77,10 @@ def _official(similarity: str) -> Variant:
         described, asked = _parts(items)
         tallies, marks = descriptions.count_descriptions(described, texts, SIMILARITIES.get(similarity))
         counted = questions.count_official(asked, texts)
-        return Counted(tallies + counted.tallies, (*marks, *counted.marks))
+        return Counted(counted.tallies + tallies, (*marks, *counted.marks))
 
     metrics = descriptions.OFFICIAL + questions.OFFICIAL["discriminative"]
-    splits = {"generative": descriptions.OFFICIAL, **questions.OFFICIAL}
+    splits = questions.OFFICIAL | {"generative": descriptions.OFFICIAL}
     return Variant(_source("junyangwang0410/AMBER inference.py", similarity), metrics, count, splits=splits)
 
 

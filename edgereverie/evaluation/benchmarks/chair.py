@@ -77,8 +77,8 @@ class Chair(Benchmark):
     def items(self, source: Source, limit: int | None = None) -> list[ChairItem]:
         """One captioning request for each image; the id is COCO's, or the image's name.
 
-        limit: the first so many of ``chair.jsonl`` or ``images.txt``; without these, so many of val2014, drawn with seed 0,
-        a smaller number always among a larger. (Papers draw 500 each with a seed of their own; name theirs in images.txt.)
+        limit: the first so many of ``chair.jsonl`` or ``images.txt``; without these, so many of val2014, drawn with seed 0, a
+        smaller number always among a larger. (Papers draw 500, each with a seed of its own: name theirs in images.txt.)
         """
         own = source.find("chair", "chair.jsonl")
         if own:
@@ -96,25 +96,27 @@ class Chair(Benchmark):
 
     def answers(self, path: Path, items: Sequence[ChairItem]) -> dict[str, str]:
         """Rows with ``image_id`` (or ``image``, COCO's file name) and ``caption``, as OPERA and others write them."""
-        return by_id(rows_of(path), items, _id_in(items), _TEXTS)
+        coco = any(isinstance(item.vocabulary, Coco) for item in items)
+        return by_id(rows_of(path), items, _coco_id if coco or not items else _id, _TEXTS)
 
-    def asked(self, path: Path, items: Sequence[ChairItem]) -> list[ChairItem]:
-        """The pictures that were named, or else those of all known ones that the file describes."""
-        id_of = _id_in(items)
-        described = {id_of(row) for _, row in rows_of(path)}
-        return [item for item in items if item.named or item.id in described] or list(items)
+    def asked(self, source: Source, limit: int | None, answers: Path) -> list[ChairItem]:
+        """``items``; where neither a list nor a limit says which, those that the file describes."""
+        if source.find("chair", "chair.jsonl") or limit is not None:
+            return self.items(source, limit)
+        rows = [row for _, row in rows_of(answers)]
+        if not rows:
+            raise DataError(f"{answers}: the file holds no captions.")
+        return coco_items(source, described={id for row in rows if (id := _coco_id(row))})
 
 
-def _id_in(items: Sequence[ChairItem]) -> Callable[[Mapping[str, Any]], str | None]:
-    coco = any(isinstance(item.vocabulary, Coco) for item in items)
+def _id(row: Mapping[str, Any]) -> str | None:
+    found = next((row[key] for key in _IDS if isinstance(row.get(key), (int, str))), None)
+    return None if found is None or isinstance(found, bool) else str(found)
 
-    def id_of(row: Mapping[str, Any]) -> str | None:
-        found = next((row[key] for key in _IDS if isinstance(row.get(key), (int, str))), None)
-        if found is None or isinstance(found, bool):
-            return None
-        return image_id(found) if coco else str(found)
 
-    return id_of
+def _coco_id(row: Mapping[str, Any]) -> str | None:
+    found = _id(row)
+    return None if found is None else image_id(found)
 
 
 def _as_table(items: Sequence[ChairItem]) -> Reader:

@@ -43,8 +43,9 @@ _JOINED += [
     re.compile(r"\b(wan)(na)(?=\s)", re.IGNORECASE),
     *(re.compile(rf" ('t)({end})\b", re.IGNORECASE) for end in ("is", "was")),
 ]
-_PLAIN = re.compile(r"[a-z0-9, ]+\.?", re.ASCII)
-_PLAIN_JOINED = re.compile("cannot|gimme|gonna|gotta|lemme|wanna")
+_SPECIAL = re.compile(
+    r"[^a-z0-9, .-]|--|\.(?!\Z)|cannot|gimme|gonna|gotta|lemme|wanna", re.ASCII | re.IGNORECASE
+)  # where none of this stands, commas and the last period alone are parted
 _COMMA = re.compile(r",(\D|$)")
 
 
@@ -54,7 +55,7 @@ def words(sentence: str) -> list[str]:
     >>> words("the dog's toy isn't here, (or is it?).")
     ['the', 'dog', "'s", 'toy', 'is', "n't", 'here', ',', '(', 'or', 'is', 'it', '?', ')', '.']
     """
-    if _PLAIN.fullmatch(sentence) and not _PLAIN_JOINED.search(sentence):  # most sentences, three times as fast
+    if not _SPECIAL.search(sentence):  # most sentences, several times as fast
         end = sentence.endswith(".")
         found = _COMMA.sub(r" , \1", sentence[:-1] if end else sentence).split()
         return [*found, "."] if end else found
