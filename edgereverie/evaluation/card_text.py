@@ -61,10 +61,10 @@ def _wrong(card: Mapping[str, Any]) -> list[str]:
     lines = []
     for one in card["mistakes"]:
         lines += [f"### {benchmark_title(one['scorer'].split('/')[0])}, read by `{one['scorer']}`{_judged(one)}", ""]
-        lines += [f"{one['wrong']:,} of {one['n']:,} answers hold a mistake: {_percent(one)}.", ""]
+        lines += [f"{one['wrong']:,} of {one['n']:,} answers are wrong, in whole or in part: {_percent(one)}.", ""]
         if one["parts"]:
             rows = [(part["part"], part["n"], part["wrong"], _percent(part)) for part in one["parts"]]
-            lines += [*_table(("part", "answers", "with a mistake", "share"), rows), ""]
+            lines += [*_table(("part", "answers", "wrong", "share"), rows), ""]
         if one["kinds"]:
             rows = [(kind["kind"], kind["wrong"], _percent(kind)) for kind in one["kinds"]]
             lines += [*_table(("mistake", "answers", "share of all answers"), rows), ""]
