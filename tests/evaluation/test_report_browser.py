@@ -139,6 +139,7 @@ def test_the_page_is_readable_on_every_screen(opened: Opened, width: int, dark: 
     assert browser.run(_POOR) == []
     assert browser.run("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
     folder = Path(os.environ.get("EDGEREVERIE_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
     shot = folder / f"report-{width}-{'dark' if dark else 'light'}.png"
     browser.photograph(shot)
     assert shot.stat().st_size > 50_000
