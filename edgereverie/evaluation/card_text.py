@@ -169,10 +169,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """A text on one line that Markdown leaves as it is.
+    r"""A text on one line that Markdown leaves as it is.
 
     >>> print(_text("a|b <i>"))
-    a\\\\|b &lt;i&gt;
+    a\|b &lt;i&gt;
     """
     plain = printable(" ".join(text.split()))
     return _SPECIAL.sub(r"\\\1", plain).translate(_ENTITIES)

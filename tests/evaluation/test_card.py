@@ -92,8 +92,10 @@ def test_every_figure_names_its_scorer_its_number_and_what_was_asked(
         "versions": 0, "calibration": "",
     }  # fmt: skip
     assert card["made_by"] == f"edgereverie {__version__}" and re.fullmatch(r"\d{4}-\d\d-\d\d", card["date"])
-    for said in ("18 of 27 answers are wrong, in whole or in part: 66.7 % (33.3 to 100.0)", "`pope/official`",
-                 "33.3 % would be true", "None: what answered was not calibrated", "guard flag", "ababababab", "n = 9"):  # fmt: skip
+    for said in (
+        "18 of 27 answers are wrong, in whole or in part: 66.7 % (33.3 to 100.0)", "`pope/official`", "guard flag", "n = 9",
+        "33.3 % would be true", "None: what answered was not calibrated", "ababababab",
+    ):  # fmt: skip
         assert said in text
     for line in text.splitlines():
         if "%" in line and not line.startswith("|"):

@@ -341,6 +341,7 @@ def test_headlines_are_of_the_largest_split_and_of_every_kind_of_figure() -> Non
     }  # fmt: skip
     assert headline(asked) == list(asked)[:4]
     assert headline({}) == []
+    assert headline({"mmvet/official/all/score": 9, "mmvet/official/run-1/score": 9}) == ["mmvet/official/all/score"]
 
 
 def test_every_kind_of_question_has_its_share_with_an_interval(folder: Path) -> None:

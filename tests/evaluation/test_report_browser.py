@@ -199,6 +199,13 @@ def test_filters_work_by_keyboard_alone(opened: Opened, report: Report) -> None:
     browser.until(f"{SHOWN}.length === {len(report.exhibits)}")
 
 
+def test_one_run_alone_has_no_filters_between_runs(opened: Opened, report: Report) -> None:
+    alone = tuple(replace(one, said=one.said[:1]) for one in report.exhibits if one.benchmark == "chair")
+    browser = opened(replace(report, runs=report.runs[:1], comparisons=(), exhibits=alone))
+    assert browser.run("[...document.querySelectorAll('.filters [name]')].map((e) => e.name)") == ["mistake"]
+    assert chosen(browser, "mistake", "0") == len(alone) > 0
+
+
 def test_a_long_gallery_comes_a_dozen_at_a_time(opened: Opened, report: Report) -> None:
     many = tuple(replace(one, id=f"{one.id}-{turn}") for turn in range(7) for one in report.exhibits)
     browser = opened(replace(report, exhibits=many))
