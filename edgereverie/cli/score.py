@@ -90,15 +90,12 @@ def _listed(names: str) -> list[str]:
 
 
 def _show(found: Scored, most: int) -> None:
-    from edgereverie.evaluation.report import report_of, terminal_table
     from edgereverie.evaluation.scoring_terminal import SideBySide, differing
 
-    run, terminal = found.run, console()
-    if len(run.results) == 1:
-        terminal.print(terminal_table(report_of([found.kept], title=found.kept.label)))
-    else:
-        terminal.print(SideBySide(run))
-        for part in differing(run, found.differing, most):
+    terminal = console()
+    terminal.print(SideBySide(found.run, found.kept.label))
+    if len(found.run.results) > 1:
+        for part in differing(found.run, found.differing, most):
             terminal.print(part)
     if found.report:
         done(found.report)

@@ -112,6 +112,8 @@ def disagreements(run: Run) -> list[Disagreement]:
     Ways differ where they read something else, whatever its order, or take the same for right and for wrong. Questions
     that are none of a way's own (text where it asks about pictures alone) are no difference.
     """
+    if len(run.results) < 2:
+        return []
     marks = {result.scorer: {mark.id: (mark.read, mark.right) for mark in result.marks} for result in run.results}
     found: dict[tuple[object, ...], list[str]] = {}
     for item, prediction in zip(run.items, run.predictions, strict=True):

@@ -36,19 +36,27 @@ class SideBySide:
     """A row for each metric of each split, a column for each way of scoring; intervals where the terminal has room for them."""
 
     run: Run
+    label: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = _ways(self.run, intervals=True)
+        table, shown = _ways(self.run, intervals=True), True
+        yield Text(
+            f"{printable(self.label)}: {benchmark_title(self.run.benchmark)}, {len(self.run.items):,} answers", "bold"
+        )
+        if self.run.judge:
+            yield Text(f"judge: {printable(self.run.judge)}", "dim")
         if Measurement.get(console, options.update(max_width=_UNBOUNDED), table).maximum > options.max_width:
-            table = _ways(self.run, intervals=False)
+            table, shown = _ways(self.run, intervals=False), False
         yield table
+        if shown:
+            yield Text("95 % intervals in brackets, resampled by picture", "dim")
 
 
 def _ways(run: Run, *, intervals: bool) -> Table:
     scores = {result.scorer: {_place(score.metric): score for score in result.scores} for result in run.results}
     places = list(dict.fromkeys(place for by_place in scores.values() for place in by_place))
-    title = f"{benchmark_title(run.benchmark)}, {len(run.items):,} answers"
-    table = _table(title + ("; 95 % intervals, resampled by picture" if intervals else ""), "", *_short(scores))
+    names = _short(scores) if len(scores) > 1 else [*scores]
+    table = _table("", "", *names)
     for before, place in pairwise([("", ""), *sorted(places, key=lambda one: _rank(places, one))]):
         if place[0] and place[0] != before[0]:
             table.add_row(Text(printable(place[0]), style="bold"))

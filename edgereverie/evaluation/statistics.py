@@ -178,9 +178,9 @@ def resampled_sums(per_unit: np.ndarray, *, resamples: int = RESAMPLES, seed: in
 def bootstrap(
     per_unit: np.ndarray, formulas: Sequence[Formula], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Interval]:
-    """Each formula's value on all images and its 95 % percentile interval (Efron), all from the same draws.
+    """Each formula's value on all units and its 95 % percentile interval (Efron), all from the same draws.
 
-    per_unit: (images, columns) counts. Without images, everything is nan.
+    per_unit: (units, columns) counts. Without units, everything is nan.
     """
     if len(per_unit) == 0:
         return [Interval(math.nan, math.nan, math.nan) for _ in formulas]
@@ -192,13 +192,13 @@ def bootstrap(
 def paired_bootstrap(
     before: np.ndarray, after: np.ndarray, formulas: Sequence[Formula], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Interval]:
-    """After minus before, per formula, where row i of both is the same image: each draw takes an image from both runs.
+    """After minus before, per formula, where row i of both is the same unit: each draw takes a unit from both runs.
 
-    The pairing cancels what makes an image hard for everyone, so a difference can be certain although the two
+    The pairing cancels what makes a picture hard for everyone, so a difference can be certain although the two
     separate intervals overlap. Raises ValueError when the two differ in shape.
     """
     if before.shape != after.shape:
-        raise ValueError(f"Paired runs need the same images and columns, got {before.shape} and {after.shape}.")
+        raise ValueError(f"Paired runs need the same units and columns, got {before.shape} and {after.shape}.")
     columns = before.shape[1]
 
     def difference(formula: Formula) -> Formula:

@@ -90,7 +90,7 @@ def test_equal_runs_differ_by_exactly_nothing_and_swapping_flips_the_sign() -> N
 
 
 def test_pairing_needs_the_same_images() -> None:
-    with pytest.raises(ValueError, match="same images"):
+    with pytest.raises(ValueError, match="same units"):
         s.paired_bootstrap(np.ones((3, 4)), np.ones((4, 4)), [s.accuracy])
 
 
