@@ -74,7 +74,7 @@ def test_listing_what_is_registered_imports_none_of_it() -> None:
 import json, sys
 from edgereverie import registry
 names = {{r.kind: r.names() for r in vars(registry).values() if isinstance(r, registry.Registry)}}
-assert len(names) == 7 and "reflective" in names["tuning method"] and "hf" in names["runtime backend"], names
+assert len(names) == 8 and "reflective" in names["tuning method"] and "hf" in names["runtime backend"], names
 print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 """
     done = run_python(code)

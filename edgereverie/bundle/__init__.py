@@ -9,7 +9,17 @@ place and renamed when they are complete, so a bundle either is whole or is not 
 single file, ``bundle.differences`` tells two apart.
 """
 
-from edgereverie.bundle._files import new_folder, sha256_of, write_text
+from edgereverie.bundle._files import new_folder, sha256_of, whole_file, write_text
 from edgereverie.bundle._manifest import FORMAT, MANIFEST, Bundle, BundleFile, describe_file
 
-__all__ = ["FORMAT", "MANIFEST", "Bundle", "BundleFile", "describe_file", "new_folder", "sha256_of", "write_text"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Bundle",
+    "BundleFile",
+    "describe_file",
+    "new_folder",
+    "sha256_of",
+    "whole_file",
+    "write_text",
+]

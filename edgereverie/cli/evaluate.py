@@ -91,7 +91,7 @@ def evaluate(
     try:
         report = stages.evaluate(
             models, benchmarks=benchmarks(bench), data=data, images=images, splits=_names(split), limit=limit, asked=asked,
-            judge=_judge(judge, judgements, judge_model, judge_key_env, jobs), labels=label or (), out=out, card=card,
+            judge=judge_at(judge, judgements, judge_model, judge_key_env, jobs), labels=label or (), out=out, card=card,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise Stopped("Run the same command again: it goes on where it was.") from None
@@ -105,7 +105,8 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _judge(place: str | None, said: Path | None, model: str | None, key: str | None, at_once: int) -> JudgeAt | None:
+def judge_at(place: str | None, said: Path | None, model: str | None, key: str | None, at_once: int) -> JudgeAt | None:
+    """The judge that the options of a command line name, None where they name none."""
     from edgereverie import stages
 
     if place is None and said is None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgereverie.cli.choices import benchmarks
-from edgereverie.cli.console import console, done, print_json
+from edgereverie.cli.console import Stopped, console, done, print_json
+from edgereverie.cli.evaluate import judge_at
 
 if TYPE_CHECKING:
     from edgereverie.stages.scoring import Scored
+
+_JUDGES = "Judges"
 
 
 def score(
@@ -33,13 +36,27 @@ def score(
     all_variants: Annotated[
         bool, typer.Option("--all-variants", help="Every way of scoring side by side, and what they read differently.")
     ] = False,
-    judgements: Annotated[
-        Path | None, typer.Option(help="What a judge said of these answers, for ways of scoring that need one.")
-    ] = None,
     label: Annotated[str, typer.Option(help="What the answers are called. Default: their file's name.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the kept run, and a report over all kept there.")] = None,
     show: Annotated[int, typer.Option(min=0, help="How many answers that are read differently are shown.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Who judges what no rule can score: a server, a bundle, a folder.", rich_help_panel=_JUDGES),
+    ] = None,
+    judge_model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The judge, where its server has several.", rich_help_panel=_JUDGES),
+    ] = None,
+    judge_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The variable with the judge's key.", rich_help_panel=_JUDGES)
+    ] = None,
+    judgements: Annotated[
+        Path | None, typer.Option(help="What a judge said of these answers before.", rich_help_panel=_JUDGES)
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=256, help="Requests to a judge's server at a time.", rich_help_panel=_JUDGES)
+    ] = 1,
 ) -> None:
     """Score answers that something else produced, by the rules of the benchmark's own scorer or of others.
 
@@ -54,10 +71,14 @@ def score(
     benchmarks(name)
     if variants and all_variants:
         raise typer.BadParameter("name ways of scoring or take all of them, not both.", param_hint="--all-variants")
-    found = stages.score(
-        name, answers, variants=variants, all_variants=all_variants, data=data, images=images, splits=_listed(split),
-        limit=limit, judgements=judgements, label=label, out=out,
-    )  # fmt: skip
+    asked = judge_at(judge, judgements, judge_model, judge_key_env, jobs)
+    try:
+        found = stages.score(
+            name, answers, variants=variants, all_variants=all_variants, data=data, images=images, splits=_listed(split),
+            limit=limit, judge=asked, label=label, out=out,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise Stopped("Run the same command again: the judge goes on where it was.") from None
     if as_json:
         print_json(_values(found))
         return

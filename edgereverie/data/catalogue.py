@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from edgereverie.bundle._files import is_plain
 from edgereverie.errors import DataError
 from edgereverie.registry import did_you_mean
 from edgereverie.strict_yaml import StrictModel, load_model
@@ -21,20 +22,30 @@ def _https(url: str) -> str:
     return url
 
 
-def _bare(path: str) -> str:
-    if Path(path).name != path or path.startswith("."):
-        raise ValueError("should be the name of a file, without folders")
+def _inside(path: str) -> str:
+    if not is_plain(path):
+        raise ValueError("should be a path inside the entry's folder, in plain letters")
     return path
 
 
-class File(StrictModel):
-    """One file. bytes, sha256: exact, or None where not known. about: the size that its page tells, in words."""
+def _folder(path: str) -> str:
+    return path if path == "." else _inside(path)
 
-    path: Annotated[Text, AfterValidator(_bare)]
+
+class File(StrictModel):
+    """One file. bytes, sha256: exact, or None where not known. about: the size that its page tells, in words.
+
+    unpack: the folder inside the entry's that an archive's content belongs in, ``.`` for the entry's own. flat: its pictures
+    alone, without the folders they are packed in.
+    """
+
+    path: Annotated[Text, AfterValidator(_inside)]
     url: Annotated[Text, AfterValidator(_https)]
     bytes: Annotated[int, Field(gt=0)] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     about: Text | None = None
+    unpack: Annotated[Text, AfterValidator(_folder)] | None = None
+    flat: bool = False
 
     @property
     def size(self) -> str:
@@ -43,12 +54,15 @@ class File(StrictModel):
 
 
 class Item(StrictModel):
-    """A data set or benchmark. page: where its owner describes it."""
+    """A data set or benchmark. page: where its owner describes it. folder: where it belongs, by default a folder of its own name.
+    then: what people do next, or have to get elsewhere."""
 
     what: Text
     licence: Text
     page: Annotated[Text, AfterValidator(_https)]
     files: Annotated[list[File], Field(min_length=1)]
+    folder: Annotated[Text, AfterValidator(_inside)] | None = None
+    then: Text | None = None
 
 
 class Catalogue(StrictModel):

@@ -16,6 +16,7 @@ from typing import Any
 from edgereverie.bundle import write_text
 from edgereverie.data.catalogue import File, Item
 from edgereverie.data.download import Progress, Wanted, download, hash_of
+from edgereverie.data.unpack import unpack
 from edgereverie.errors import DataError
 
 LOCK = "edgereverie.lock.json"
@@ -37,8 +38,16 @@ class Got:
     checked: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """An archive whose content is in ``into`` now. files: how many were written, None where they had been before."""
+
+    archive: Path
+    into: Path
+    files: int | None
+
+
 def get(
-    name: str,
     item: Item,
     folder: Path,
     *,
@@ -54,11 +63,35 @@ def get(
     found = []
     for file in item.files:
         with bar(file.path) as progress:
-            found.append(_get(name, file, folder, force, progress, fetch))
+            found.append(_get(file, folder, force, progress, fetch))
     return found
 
 
-def _get(name: str, file: File, folder: Path, force: bool, progress: Progress | None, fetch: Fetch) -> Got:
+def unpacked(
+    item: Item, folder: Path, *, bar: Callable[[str], AbstractContextManager[Progress | None]] = no_bar
+) -> list[Unpacked]:
+    """The archives of an entry, each unpacked where its content belongs; one that was unpacked before is left alone.
+
+    Raises DataError for an archive that is not there, broken or unsafe.
+    """
+    found = []
+    for file in item.files:
+        if file.unpack is None:
+            continue
+        archive, into = folder / file.path, folder / file.unpack
+        if not archive.is_file():
+            raise DataError(f"{archive}: no such file.", hint="Get it first, or place it there.")
+        noted = _lock(folder).get(file.path, {})
+        if noted.get("unpacked") is not None and noted["unpacked"] == noted.get("sha256") and into.is_dir():
+            found.append(Unpacked(archive, into, None))
+            continue
+        with bar(f"unpacking {file.path}") as progress:
+            found.append(Unpacked(archive, into, unpack(archive, into, flat=file.flat, progress=progress)))
+        _note(folder, file, {"unpacked": noted.get("sha256")})
+    return found
+
+
+def _get(file: File, folder: Path, force: bool, progress: Progress | None, fetch: Fetch) -> Got:
     out = folder / file.path
     noted = {} if force else _lock(folder).get(file.path, {})
     known = file.sha256 or noted.get("sha256")
@@ -73,7 +106,7 @@ def _get(name: str, file: File, folder: Path, force: bool, progress: Progress | 
     else:
         digest, size = fetch(Wanted(file.url, out, known, file.bytes), progress)
         got = Got(out, digest, size, fetched=True, checked=known is not None)
-    _note(folder, name, file, got)
+    _note(folder, file, {"sha256": got.sha256, "bytes": got.bytes, "url": file.url})
     return got
 
 
@@ -94,9 +127,10 @@ def _lock(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def _note(folder: Path, name: str, file: File, got: Got) -> None:
+def _note(folder: Path, file: File, facts: dict[str, Any]) -> None:
+    """Add what is known of a file to the lock file."""
     files = _lock(folder)
-    entry = {"sha256": got.sha256, "bytes": got.bytes, "url": file.url}
+    entry = {**files.get(file.path, {}), **facts}
     if files.get(file.path) != entry:
         files[file.path] = entry
-        write_text(folder / LOCK, json.dumps({"name": name, "files": files}, indent=2) + "\n")
+        write_text(folder / LOCK, json.dumps({"files": files}, indent=2) + "\n")

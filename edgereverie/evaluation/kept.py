@@ -48,7 +48,7 @@ def keep(folder: Path, kept: KeptRun) -> Path:
 
     Paths of pictures inside ``folder`` are kept relative to it, so that the folder can move.
     """
-    path = folder / "runs" / f"{_file_name(kept.label)}.json"
+    path = folder / "runs" / f"{file_name(kept.label)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {
         "edgereverie": KIND,
@@ -104,10 +104,10 @@ def _load(path: Path) -> KeptRun:
     return KeptRun(**told, seed=value_of(row, "seed", int, where), versions=versions, runs=tuple(runs))
 
 
-def _file_name(label: str) -> str:
+def file_name(label: str) -> str:
     """A name for a file on every system; labels that would share one get some of their hash.
 
-    >>> _file_name("Q8_0 GGUF"), _file_name("starter-int4")
+    >>> file_name("Q8_0 GGUF"), file_name("starter-int4")
     ('Q8_0-GGUF-5d3aec', 'starter-int4')
     """
     plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", label).strip("-.")[:80]

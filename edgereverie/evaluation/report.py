@@ -7,7 +7,6 @@ come with 95 % intervals; differences are paired over the same images.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgereverie import __version__
 from edgereverie.bundle import write_text
 from edgereverie.evaluation.benchmarks.base import BenchmarkResult, per_unit
-from edgereverie.evaluation.comparing import Change, Comparison, comparisons
+from edgereverie.evaluation.comparing import LEVEL, Change, Comparison, comparisons
 from edgereverie.evaluation.confidence import figures, pairs, risk_coverage
 from edgereverie.evaluation.exhibits import Exhibit, exhibits
 from edgereverie.evaluation.report_words import RIGHT, figure, interval, metric_of, split_of, title_of
-from edgereverie.evaluation.statistics import SeedSpread, bootstrap
+from edgereverie.evaluation.significance import PERMUTATIONS
+from edgereverie.evaluation.statistics import RESAMPLES, SeedSpread, bootstrap
 from edgereverie.records import Score, as_json
 from edgereverie.registry import BENCHMARKS
+from edgereverie.told.values import finite
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,6 +49,8 @@ __all__ = [
 VERSION = 2
 _POINTS = 200  # of a curve
 _DRAWS = 200  # for the intervals of what confidences are worth, each of which sorts all answers anew
+STATISTICS = {"interval": 0.95, "resamples": RESAMPLES, "confidence_resamples": _DRAWS, "seed": 0, "permutations": PERMUTATIONS,
+              "level": LEVEL, "adjusted": "Holm, over what one scorer counted of all runs"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,15 +227,8 @@ def report_json(report: Report) -> dict[str, Any]:
     values = as_json(report)
     for exhibit, written in zip(report.exhibits, values["exhibits"], strict=True):
         written["image"] = exhibit.image.name if exhibit.image else None
-    return {"edgereverie": "report", "version": VERSION, **_without_nan(values)}
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    told = {"made_by": f"edgereverie {__version__}", "statistics": STATISTICS}
+    return {"edgereverie": "report", "version": VERSION, **told, **finite(values)}
 
 
 def terminal_table(report: Report) -> RenderableType:

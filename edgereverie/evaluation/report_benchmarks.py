@@ -179,11 +179,10 @@ def _figures(report: Report, scorer: str, names: Sequence[str]) -> str:
             told = changed(found) if found else ""
             cells.append(value(run.score(name)) + (f'<span class="change">{told}</span>' if told else ""))
         rows.append(row(escape(metric_of(name).title), cells))
-    caption = f"{scorer}: 95 % intervals by resampling images."
+    caption = f"{scorer}: 95 % intervals, resampled by picture or set of questions."
     if report.comparisons:
         caption += (
-            f" Changes from {first} on the same images; p by swapping the two runs image by image, adjusted (Holm) for all "
-            "figures of this table that have a good direction."
+            f" Changes from {first} on the same questions; p by permutation, adjusted for all that this scorer counted."
         )
     return table(caption, head, rows, kind="scores")
 

@@ -97,12 +97,12 @@ def _finite(*values: float) -> float:
 
 
 def line_chart(curves: Sequence[Curve], *, across: str, up: str, share: bool = False) -> str:
-    """Curves over numbers, such as the training loss; long ones are averaged down to some 240 points. Empty without points.
+    """Curves over numbers, such as the training loss; long ones are averaged down to some 240 points. Empty without any.
 
     across, up: what the axes show. share: both axes are fractions of one, told in percent.
     """
     drawn = [Curve(curve.number, curve.label, _averaged(curve.points)) for curve in curves]
-    drawn = [curve for curve in drawn if curve.points]
+    drawn = [curve for curve in drawn if len({x for x, _ in curve.points}) > 1]  # a line takes two points
     if not drawn:
         return ""
     xs = [x for curve in curves for x, y in curve.points if math.isfinite(x) and math.isfinite(y)]
@@ -112,20 +112,27 @@ def line_chart(curves: Sequence[Curve], *, across: str, up: str, share: bool = F
     lines = "".join(_line(curve, first, (last - first) or 1.0, top) for curve in drawn)
     scale = 100 if share else 1
     rising = "".join(f"<span>{scale * top * i / 4:.3g}</span>" for i in (4, 3, 2, 1, 0))
-    running = "".join(f"<span>{scale * (first + (last - first) * i / 4):.4g}</span>" for i in range(5))
+    running = "".join(
+        f"<span>{_rounded(scale * (first + (last - first) * i / 4), last - first)}</span>" for i in range(5)
+    )
     spoken = "; ".join(f"{c.label} from {_at(c.points[0], share)} to {_at(c.points[-1], share)}" for c in drawn)
     keys = "".join(
         f'<li><svg class="key" viewBox="0 0 26 4" aria-hidden="true"><line class="curve run-{c.number % COLOURS}" '
         f'x1="1" x2="25" y1="2" y2="2"/></svg>{escape(c.label)}</li>'
         for c in drawn
     )
-    unit = " %" if share else ""
+    unit, kind = " %" if share else "", "plot alone" if len(drawn) == 1 else "plot"
+    told = escape(f"Line chart of {up} over {across}: {spoken}.")
     return (
-        f'<div class="plot" role="img" aria-label="{escape(f"Line chart of {up} over {across}: {spoken}.")}">'
+        f'<div class="{kind}" role="img" aria-label="{told}">'
         f'<p class="up">{escape(up)}{unit}</p><div class="rising">{rising}</div>'
         f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{lines}</svg>'
         f'<div class="running">{running}</div><p class="across">{escape(across)}{unit}</p></div><ul class="keys">{keys}</ul>'
     )
+
+
+def _rounded(value: float, span: float) -> str:
+    return f"{value:,.0f}" if span >= 8 else f"{value:.3g}"
 
 
 def _line(curve: Curve, first: float, span: float, top: float) -> str:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
+from typing import Any
 
-from edgereverie.evaluation.report import Report, ReportRun
+from edgereverie.evaluation.report import STATISTICS, Report, ReportRun
 from edgereverie.evaluation.report_benchmarks import asked, benchmarks, by_benchmark, titled
 from edgereverie.evaluation.report_charts import Curve, line_chart
 from edgereverie.evaluation.report_gallery import gallery
-from edgereverie.evaluation.report_parts import changed, digest, dot, plain, row, section, table
+from edgereverie.evaluation.report_parts import MISSING, changed, digest, dot, plain, row, section, table
 from edgereverie.evaluation.report_words import (
     NOT_AVAILABLE,
     benchmark_title,
@@ -25,11 +27,17 @@ from edgereverie.evaluation.report_words import (
 from edgereverie.told.markup import POLICY, claims_css
 
 _CARDS = 8
+_METHOD = (
+    f"Intervals: the middle 95 % of {STATISTICS['resamples']:,} resamples (seed {STATISTICS['seed']}) of whole units: pictures, "
+    "or sets of questions that stand or fall together; fewer resamples for what confidences are worth "
+    f"({STATISTICS['confidence_resamples']}). p-values: up to {STATISTICS['permutations']:,} permutations, the two runs swapped "
+    "unit by unit; adjusted by Holm over what one scorer counted of all runs. Verdicts go by the adjusted ones, at 5 %."
+)
 MEANING = {
-    "pope/official/adversarial/accuracy": "of answers are right where the question names the usual companion of what is there",
-    "chair/table/chair_i": "of the objects named in captions are not in the picture; lower is better",
-    "chair/table/recall": "of the objects in the picture are named in captions",
-    "pope/official/adversarial/yes_ratio": "of the same questions are answered with yes",
+    ("pope", "accuracy"): "of the questions whether something is there are answered right",
+    ("pope", "yes_ratio"): "of the same questions are answered with yes",
+    ("chair", "chair_i"): "of the objects named in captions are not in the picture; lower is better",
+    ("chair", "recall"): "of the objects in the picture are named in captions",
 }
 
 
@@ -109,11 +117,11 @@ def _card(report: Report, name: str) -> str:
         f"<li>{dot(report.runs.index(run))}{escape(run.label)} <b>{figure(score.value, metric)}</b></li>"
         for run, score in scored[2:]
     )
-    meaning = f"<p class='meaning'>{MEANING[name]}</p>" if name in MEANING else ""
+    meaning = MEANING.get((name.split("/")[0], metric.name), "")
     return (
         f"<article class='card'><h3>{titled(name)}</h3><p class='big'>{shown}</p>"
         + (f"<p class='change'>{told}</p>" if told else "")
-        + meaning
+        + (f"<p class='meaning'>{meaning}</p>" if meaning else "")
         + (f"<ul class='rest'>{rest}</ul>" if rest else "")
         + "</article>"
     )
@@ -126,15 +134,23 @@ def _loss(report: Report) -> str:
 
 
 def _parity(report: Report) -> str:
-    if not report.parity:
-        return ""
-    columns = list(dict.fromkeys(key for figures in report.parity.values() for key in figures))
-    rows = [
-        row(escape(label), [plain(figures[key]) if key in figures else NOT_AVAILABLE for key in columns])
-        for label, figures in report.parity.items()
-    ]
-    head = ["Artefact", *(escape(column.replace("_", " ")) for column in columns)]
-    return table("Each exported model against the model it was made from, on the same inputs.", head, rows)
+    """A column for each artefact; what a figure consists of stands under it."""
+    told = [dict(_flat("", figures)) for figures in report.parity.values()]
+    keys = sorted(dict.fromkeys(key for figures in told for key in figures), key=lambda key: ":" in key)
+    rows = [row(escape(key), [plain(figures[key]) if key in figures else MISSING for figures in told]) for key in keys]
+    head = ["", *(escape(label) for label in report.parity)]
+    return (
+        table("Each exported model against the model it was made from, on the same inputs.", head, rows) if rows else ""
+    )
+
+
+def _flat(name: str, told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in told.items():
+        words = f"{name}: {key}" if name else key
+        if isinstance(value, Mapping):
+            yield from _flat(words.replace("_", " "), value)
+        elif value not in (None, [], ()):
+            yield words.replace("_", " "), value
 
 
 def _spread(report: Report) -> str:
@@ -165,8 +181,12 @@ def _provenance(report: Report) -> str:
         for i, run in enumerate(report.runs)
     ]
     head = ["Run", "Backend", "Guard", "Artefact (SHA-256)", "Seed", "Questions", "Time answering", "Versions"]
-    parts = [table("What answered.", head, answered), _asked(report), _counts(report)]
-    return "".join(parts)
+    return (
+        table("What answered.", head, answered, kind="answered")
+        + _asked(report)
+        + f"<p class='versions'>{_METHOD}</p>"
+        + _counts(report)
+    )
 
 
 def _asked(report: Report) -> str:

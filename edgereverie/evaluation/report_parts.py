@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -52,7 +52,7 @@ def dot(number: int) -> str:
 
 def value(score: Score | None) -> str:
     """A score in a table, with its interval beside it."""
-    if score is None:
+    if score is None or math.isnan(score.value):
         return MISSING
     metric = metric_of(score.metric)
     return f"<b>{figure(score.value, metric)}</b> <small>{interval(score, metric)}</small>"
@@ -61,6 +61,8 @@ def value(score: Score | None) -> str:
 def changed(change: Change) -> str:
     """A paired difference: how much, whether that is more than chance, its interval and its p-value."""
     score, metric = change.difference, metric_of(change.metric)
+    if math.isnan(score.value):
+        return MISSING
     tag = f' <span class="verdict {change.verdict}">{_MARK[change.verdict]}</span>' if change.verdict else ""
     told = filter(None, (interval(score, metric, signed=True), probability(p_of(change))))
     return f'<span class="delta">{figure(score.value, metric, signed=True)}{tag}</span><small>{escape(", ".join(told))}</small>'
@@ -76,8 +78,7 @@ def plain(told: Any) -> str:
         return "yes" if told else "no"
     if isinstance(told, float):
         return f"{told:.4g}" if math.isfinite(told) else NOT_AVAILABLE
-    if isinstance(told, Mapping):
-        return "<br>".join(f"{escape(str(key))}: {plain(inner)}" for key, inner in told.items()) or NOT_AVAILABLE
     if isinstance(told, (list, tuple)):
-        return ", ".join(plain(inner) for inner in told) or NOT_AVAILABLE
+        texts = any(isinstance(inner, str) for inner in told)
+        return f"{len(told)} listed in report.json" if texts else ", ".join(map(plain, told)) or NOT_AVAILABLE
     return NOT_AVAILABLE if told is None else escape(str(told))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from edgereverie.records import Score
 from edgereverie.told.text import printable
 
 _UNBOUNDED = 100_000
+_ON_THE_PAGE = frozenset({"aurc", "coverage_5", "coverage_10", "ece_adaptive", "brier"})
 _COLOURS = {"better": "green", "worse": "red", "unclear": "yellow", "": ""}
 
 
@@ -36,7 +38,9 @@ class ScoreTables:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(printable(self.report.title), style="bold")
-        yield Text("95 % intervals, resampled by image; changes from the first run, on the same images", style="dim")
+        yield Text(
+            "95 % intervals, resampled by picture; changes from the first run, on the same questions", style="dim"
+        )
         for scorer, names in by_scorer(self.report).items():
             table = _columns(self.report, scorer, names)
             if Measurement.get(console, options.update(max_width=_UNBOUNDED), table).maximum > options.max_width:
@@ -46,10 +50,11 @@ class ScoreTables:
 
 
 def by_scorer(report: Report) -> dict[str, list[str]]:
-    """The metrics' names under the scorer that counted them."""
+    """The metrics' names under the scorer that counted them, without what only the page has room for."""
     found: dict[str, list[str]] = {}
     for name in report.metrics():
-        found.setdefault(scorer_of(name), []).append(name)
+        if name.rpartition("/")[2] not in _ON_THE_PAGE:
+            found.setdefault(scorer_of(name), []).append(name)
     return found
 
 
@@ -106,7 +111,7 @@ def _asked(report: Report, name: str) -> str:
 
 
 def _value(score: Score | None, name: str) -> Text:
-    if score is None:
+    if score is None or math.isnan(score.value):
         return Text(NOT_AVAILABLE, style="dim")
     metric = metric_of(name)
     return Text.assemble((figure(score.value, metric), "bold"), (f" [{interval(score, metric)}]", "dim"))
@@ -115,7 +120,7 @@ def _value(score: Score | None, name: str) -> Text:
 def _change(report: Report, label: str, name: str, between: str = " ") -> Text | None:
     """between: what stands before the p-value."""
     found, metric = report.change(label, name), metric_of(name)
-    if found is None:
+    if found is None or math.isnan(found.difference.value):
         return None
     told = " ".join(filter(None, (figure(found.difference.value, metric, signed=True), found.verdict)))
     return Text(between.join(filter(None, (told, probability(p_of(found))))), style=_COLOURS[found.verdict])

@@ -78,7 +78,10 @@ def questions(
     items = benchmark.items(source, limit)
     ways = tuple(dict.fromkeys(variants)) or (benchmark.default(items),)
     for way in ways:
-        variant_of(benchmark, way)
+        variant = variant_of(benchmark, way)
+        if variant.judge is None:
+            # Word lists or packages that scoring lacks are missed here, not when all is answered.
+            variant.count(items, {item.id: "" for item in items})
     return Questions(benchmark, tuple(items), ways, questions_hash(items), pictures_hash(items))
 
 

@@ -22,7 +22,7 @@ from edgereverie.evaluation.report_words import (
     split_of,
 )
 from edgereverie.evaluation.run import Run
-from edgereverie.evaluation.scoring import Disagreement
+from edgereverie.evaluation.scoring import Disagreement, Reading, differ
 from edgereverie.records import Score
 from edgereverie.told.text import printable
 
@@ -67,12 +67,14 @@ def differing(run: Run, found: Sequence[Disagreement], most: int) -> Iterator[Re
     )
     if not found:
         return
-    pairs = _table("Answers that two scorers read differently", "", *_short(scorers))
+    yield Text("Answers that two scorers read differently", "bold")
+    pairs = _table("", "", *_short(scorers))
     for one in scorers:
-        counts = (sum(len(d.ids) for d in found if d.readings[one] != d.readings[other]) for other in scorers)
+        counts = (sum(len(d.ids) for d in found if differ((d.readings[one], d.readings[other]))) for other in scorers)
         pairs.add_row(one.partition("/")[2], *(f"{count:,}" if count else "" for count in counts))
     yield pairs
-    shown = _table(f"The {min(most, len(found))} most frequent", "answer", "times", "truth",
+    yield Text(f"The {min(most, len(found))} most frequent", "bold")
+    shown = _table("", "answer", "times", "truth",
                    *(name.partition("/")[2] for name in scorers))  # fmt: skip
     for one in found[:most]:
         text = printable(one.text[:_LONGEST]) + ("…" if len(one.text) > _LONGEST else "")
@@ -114,7 +116,13 @@ def _bare(told: str) -> str:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, header_style="dim")
+    table = Table(
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     return table
@@ -142,8 +150,8 @@ def _told(score: Score | None, intervals: bool) -> Text:
     return Text.assemble(value, (f" [{interval(score, metric)}]", "dim")) if intervals else Text.assemble(value)
 
 
-def _reading(reading: tuple[str, float] | None) -> Text:
+def _reading(reading: Reading | None) -> Text:
     if reading is None:
-        return Text("left out", style="dim")
+        return Text("not asked", style="dim")
     read, right = reading
     return Text(printable(read[:40]) or "nothing", style="green" if right >= 0.5 else "red")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from os.path import isabs, isdir
 from pathlib import Path
 
 from edgereverie.errors import DataError
@@ -42,13 +44,15 @@ class Source:
         if found is None:
             raise DataError(
                 f"{self.folder / benchmark / names[0]}: no such file.",
-                hint=f"`edgereverie data get {benchmark} --out {self.folder}` fetches it or says where it comes from.",
+                hint=f"`edgereverie data get {benchmark} --out {self.folder} --unpack` fetches it or says where it comes from.",
             )
         return found
 
     def picture(self, benchmark: str, name: str, where: str) -> Path:
         """The picture ``name``. Raises DataError that starts with ``where`` (file:line) when it must be there and is not."""
-        roots = [self.images] if self.images else [self.folder / benchmark / "images", self.folder / "images"]
+        roots = (self.images,) if self.images else _beside(self.folder, benchmark)
+        if name and not self.pictures and not (".." in name or isabs(name) or any(map(isdir, roots))):
+            return roots[-1] / name  # nothing there that a link could lead out of, and nothing to look at on the disk
         places = [_under(root, name, where) for root in roots]
         found = next((place for place in places if place.is_file()), None)
         if found is None and self.pictures:
@@ -59,10 +63,12 @@ class Source:
         return found or places[-1]
 
 
+@lru_cache
+def _beside(folder: Path, benchmark: str) -> tuple[Path, ...]:
+    return folder / benchmark / "images", folder / "images"
+
+
 def _under(root: Path, name: str, where: str) -> Path:
-    path = Path(name)
-    if name and not path.is_absolute() and ".." not in path.parts and not root.is_dir():
-        return root / path  # nothing there that a link could lead out of, and nothing to look at on the disk
     try:
         return resolve_under(root, name)
     except DataError as error:

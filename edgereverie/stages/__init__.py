@@ -48,6 +48,7 @@ _WHERE = {
     "score": "scoring",
     "serve": "serving",
     "train": "tuning",
+    "unpack_data": "curating",
     "upcycle": "backbones",
     "verdict": "exporting",
     "versions": "evaluation",

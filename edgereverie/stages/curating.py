@@ -18,7 +18,7 @@ from edgereverie.stages._console import bytes_passing, passing
 
 if TYPE_CHECKING:
     from edgereverie.data.check import Checked
-    from edgereverie.data.get import Got
+    from edgereverie.data.get import Got, Unpacked
     from edgereverie.data.lengths import Lengths
     from edgereverie.data.load import Loaded
     from edgereverie.data.mix import Counts
@@ -262,7 +262,15 @@ def get_data(name: str, folder: Path, *, force: bool = False) -> list[Got]:
     from edgereverie.data.catalogue import item
     from edgereverie.data.get import get
 
-    return get(name, item(name), folder, force=force, bar=bytes_passing)
+    return get(item(name), folder, force=force, bar=bytes_passing)
+
+
+def unpack_data(name: str, folder: Path) -> list[Unpacked]:
+    """The archives of a catalogue entry in ``folder``, their content where it belongs."""
+    from edgereverie.data.catalogue import item
+    from edgereverie.data.get import unpacked
+
+    return unpacked(item(name), folder, bar=bytes_passing)
 
 
 def is_offline() -> bool:

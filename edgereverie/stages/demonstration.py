@@ -32,7 +32,8 @@ _COMPANIONS = 0.7  # as in the starter's diet: POPE's popular and adversarial qu
 
 def demo(out: Path, *, seed: int = 0, quick: bool = False) -> Path:
     """Everything into the folder ``out``; returns it. quick: a few steps and pictures, to see that it all runs."""
-    from edgereverie.evaluation.kept import keep
+    from edgereverie.evaluation.card import write_card
+    from edgereverie.evaluation.kept import file_name, keep
     from edgereverie.evaluation.report import report_of, terminal_table, write_report
     from edgereverie.tuning.card import losses
 
@@ -64,8 +65,9 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False) -> Path:
 
     console.rule("6 of 6  report")
     questions = [_told("starter", "starter", data), *(_told(_title(bundle), str(bundle), data) for bundle in bundles)]
-    for kept in gathered:
+    for kept, bundle in zip(gathered, (None, None, *bundles), strict=True):
         keep(out, kept)
+        write_card(kept, bundle, out / "cards" / file_name(kept.label))
     report = report_of(
         gathered,
         title="The starter before and after reflective tuning",
@@ -76,6 +78,7 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False) -> Path:
     report = replace(report, exhibits=_flagged(data, questions) + report.exhibits)
     write_report(out, report)
     console.print(terminal_table(report))
+    console.print(f"What each export gets wrong is told by its hallucination card: {bundles[0] / 'card.md'}")
     console.print(
         f"Took {(time.monotonic() - started) / 60:.1f} minutes. Look at {out / 'report.html'}, or ask the exported model:"
     )

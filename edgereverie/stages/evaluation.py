@@ -204,10 +204,12 @@ def _bundle(place: str) -> Bundle | None:
 
 def _write_cards(models: Sequence[str], kept: Sequence[KeptRun], out: Path) -> None:
     from edgereverie.evaluation.card import write_card
+    from edgereverie.evaluation.kept import file_name
 
     for place, one in zip(models, kept, strict=True):
         bundle = _bundle(place)
-        for path in write_card(one, bundle.folder if bundle else None, out):
+        folder = out if len(kept) == 1 else out / "cards" / file_name(one.label)
+        for path in write_card(one, bundle.folder if bundle else None, folder):
             console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgereverie.errors import DataError
 from edgereverie.registry import BENCHMARKS
+from edgereverie.stages._judges import JudgeAt, judging
 from edgereverie.stages.evaluation import versions
 
 if TYPE_CHECKING:
@@ -16,8 +19,9 @@ if TYPE_CHECKING:
     from edgereverie.evaluation.comparing import Comparison
     from edgereverie.evaluation.kept import KeptRun
     from edgereverie.evaluation.run import Run
-    from edgereverie.evaluation.scoring import Disagreement, Judging
+    from edgereverie.evaluation.scoring import Disagreement
 
+_NAMED = re.compile(r"(\.(jsonl?|tsv|txt|csv|xlsx|gz))+$")
 DATA = Path("data")  # where `edgereverie data get` puts what it fetches
 
 
@@ -55,32 +59,32 @@ def score(
     images: Path | None = None,
     splits: Sequence[str] = (),
     limit: int | None = None,
-    judgements: Path | None = None,
+    judge: JudgeAt | None = None,
     label: str = "",
     out: Path | None = None,
 ) -> Scored:
-    """Score a file of answers to ``benchmark`` in its own way, in those named, or in all that need no judge.
+    """Score a file of answers to ``benchmark`` in its own way, in those named, or in all that fit, with a judge or without.
 
-    data: a folder with the benchmark's files; pictures need not be there. judgements: what a judge said before; with it, all ways
-    are those that need one, too. label: what the answers are called, by default their file's name. out: a folder for the kept
-    run and a report over all that are kept there. Raises DataError that lists all that does not fit.
+    data: a folder with the benchmark's files; pictures need not be there. judge: for ways of scoring that need one; its replies
+    are kept in ``out``/judgements, or beside the answers, so that a killed run goes on. label: what the answers are called, by
+    default their file's name. out: a folder for the kept run and a report over all that are kept there. Raises DataError that
+    lists all that does not fit.
     """
     from edgereverie.evaluation.kept import KeptRun, keep, load
     from edgereverie.evaluation.report import report_of, write_report
     from edgereverie.evaluation.scoring import disagreements, score_file
     from edgereverie.evaluation.source import Source
 
-    asked = BENCHMARKS.get(benchmark)
-    ways = list(variants)
-    if all_variants:
-        ways = [name for name, way in asked.variants.items() if way.judge is None or judgements]
+    label = label or _NAMED.sub("", answers.name) or answers.name
     source = Source(data, images, pictures=False, splits=tuple(splits))
-    judging = _as_told(judgements) if judgements else None
-    run = score_file(asked, source, answers, variants=ways, limit=limit, judging=judging)
+    ways = None if all_variants else list(variants)
+    replies = out / "judgements" if out else answers.with_name(f"{answers.name}.judgements")
+    with judging(judge, replies, label) if judge else nullcontext() as said:
+        run = score_file(BENCHMARKS.get(benchmark), source, answers, variants=ways, limit=limit, judging=said)
     backends = dict.fromkeys(one.answer.backend for one in run.predictions if one.answer.backend)
     guards = dict.fromkeys(name for one in run.predictions for name in one.answer.guards)
     kept = KeptRun(
-        label or answers.name.partition(".")[0] or answers.name, ", ".join(backends), "", ",".join(guards) or "none", 0,
+        label, ", ".join(backends), "", ",".join(guards) or "none", 0,
         versions(), (run,),
     )  # fmt: skip
     page = None
@@ -117,12 +121,6 @@ def compare(paths: Sequence[Path], *, common: bool = False, out: Path | None = N
         notes = tuple(part.told() for part in parts)
         _, page = write_report(out, report_of(kept, title="Comparison", notes=notes))
     return Compared(kept, found, parts, page)
-
-
-def _as_told(judgements: Path) -> Judging:
-    from edgereverie.evaluation.judging import score_prepared
-
-    return lambda benchmark, way, items, texts: score_prepared(benchmark, way, items, judgements, texts)
 
 
 def _load(path: Path) -> list[KeptRun]:

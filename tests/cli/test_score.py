@@ -248,9 +248,10 @@ def test_a_journal_is_scored_with_its_confidence(command: Callable[..., Any], da
     ("change", "told"),
     [
         (lambda rows: rows[:-1], "1 questions without an answer: random/9"),
-        (lambda rows: [*rows, rows[2]], "1 questions answered more than once: random/2 ("),
+        (lambda rows: [*rows, rows[2]], "1 questions answered more than once: random/3 ("),
         (lambda rows: [*rows, {**rows[2], "id": "random/77"}], "1 answers that belong to no question: random/77 ("),
         (lambda rows: [*rows[:-1], {"id": 9}], "1 rows without an id: "),
+        (lambda rows: [*rows[:-1], 7], "1 lines that hold no answers: "),
         (lambda rows: [*rows[:-1], {"id": "random/9"}], "1 rows that hold no answer: "),
         (lambda rows: [*rows[:-1], {"id": "random/9", "answer": {"text": 1}}], "'text' should be str, found 1"),
         (
@@ -262,7 +263,9 @@ def test_a_journal_is_scored_with_its_confidence(command: Callable[..., Any], da
 def test_a_broken_journal_is_refused_and_stays_as_it_is(
     command: Callable[..., Any], data: Path, journal: Path, change: Callable[[list[Any]], list[Any]], told: str
 ) -> None:
-    lines(journal, change([json.loads(line) for line in journal.read_text().splitlines()]))
+    header, *rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    answers = [one for row in rows for one in row["answers"]]
+    lines(journal, [header, {"answers": change(answers)[:4]}, {"answers": change(answers)[4:]}])
     before = journal.read_bytes()
     done = command("score", "pope", str(journal), "--data", str(data), "--split", "random")
     assert done.code == 1 and told in done.err and journal.read_bytes() == before
@@ -342,3 +345,47 @@ def test_it_takes_two_to_compare(score: Callable[..., Any], command: Callable[..
     assert done.code == 1 and "no such file or folder" in done.err
     done = command("compare", str(tmp_path / "one"), str(tmp_path))
     assert done.code == 1 and "no kept runs are there" in done.err
+
+
+def test_published_answers_give_the_official_counts_from_the_command_line(
+    command: Callable[..., Any], golden: Path, tmp_path: Path
+) -> None:
+    """LLaVA's one file of 8,910 answers in its own numbers, packed, against the questions of the commit that it names."""
+    for split in ("random", "popular", "adversarial"):
+        questions = golden / "pope" / "questions" / f"coco_pope_{split}.pin_e3e39262.jsonl.gz"
+        (tmp_path / f"coco_pope_{split}.json").write_bytes(gzip.decompress(questions.read_bytes()))
+    answers = golden / "pope" / "answers" / "llava-v1.5-13b.jsonl.gz"
+    told = json.loads(command("score", "pope", str(answers), "--data", str(tmp_path), "--json").out)
+    (scorer,) = told["scorers"]
+    cases = json.loads((golden / "expected" / "pope_official.json").read_text(encoding="utf-8"))["cases"]
+    cases = [case for case in cases if case["answers"] == "pope/answers/llava-v1.5-13b.jsonl.gz"]
+    assert len(cases) == 3
+    for case in cases:
+        expected, split = case["pope_evaluate_py"], f"pope/official/{case['split']}"
+        assert scorer["counts"][split] == {key: expected[key] for key in ("TP", "FP", "TN", "FN")}
+        for name in ("accuracy", "precision", "recall", "f1", "yes_ratio"):
+            value = next(score["value"] for score in scorer["scores"] if score["metric"] == f"{split}/{name}")
+            assert value == pytest.approx(expected[name], abs=1e-12)
+
+
+def test_a_judge_s_words_are_scored_and_named(command: Callable[..., Any], golden: Path) -> None:
+    """MM-Vet's published grades of three runs, which the reference recomputes as 31.2, 30.8 and 31.2."""
+    folder = golden / "mmvet"
+    words = ("score", "mmvet", str(folder / "llava-v1.5-7b.answers.json"), "--data", str(golden))
+    done = command(*words)
+    assert done.code == 1 and "mmvet/official needs a judge" in done.err and "--judgements" in done.err
+    told = json.loads(
+        command(*words, "--judgements", str(folder / "llava-v1.5-7b_gpt-4-grade-3runs.json"), "--json").out
+    )
+    (scorer,) = told["scorers"]
+    runs = [
+        score["value"]
+        for score in scorer["scores"]
+        if "/run-" in score["metric"] and score["metric"].endswith("/score")
+    ]
+    assert [round(100 * value, 1) for value in runs] == [31.2, 30.8, 31.2] and scorer["judge"]
+
+
+def test_a_judge_that_nobody_needs_is_refused(score: Callable[..., Any], tmp_path: Path) -> None:
+    done = score(answers(), "--judgements", str(tmp_path / "answers.jsonl"))
+    assert done.code == 1 and "official of pope needs none" in done.err

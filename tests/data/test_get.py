@@ -338,7 +338,7 @@ def test_a_full_disk_is_no_broken_connection(
 
 @pytest.fixture
 def entry(server: Served) -> Item:
-    unknown = {"bytes": None, "sha256": None, "about": None}
+    unknown = {"bytes": None, "sha256": None, "about": None, "unpack": None, "flat": False}
     first, second = (
         File.model_construct(**unknown | {"path": name, "url": f"{server.address}/{name}"} | known)
         for name, known in (("a.json", {"sha256": SHA}), ("b.json", {}))
@@ -348,7 +348,7 @@ def entry(server: Served) -> Item:
 
 def test_files_are_fetched_once_and_their_hashes_noted(tmp_path: Path, server: Served, entry: Item) -> None:
     assert [file.path for file in missing(entry, tmp_path)] == ["a.json", "b.json"]
-    first = get("x", entry, tmp_path)
+    first = get(entry, tmp_path)
     assert [(got.path.name, got.fetched, got.checked) for got in first] == [
         ("a.json", True, True),
         ("b.json", True, False),
@@ -356,39 +356,39 @@ def test_files_are_fetched_once_and_their_hashes_noted(tmp_path: Path, server: S
     assert left(tmp_path) == ["a.json", "b.json", LOCK] and missing(entry, tmp_path) == []
     lock = json.loads((tmp_path / LOCK).read_text())
     assert lock["files"]["b.json"] == {"sha256": SHA, "bytes": len(CONTENT), "url": f"{server.address}/b.json"}
-    again = get("x", entry, tmp_path)
+    again = get(entry, tmp_path)
     assert [(got.fetched, got.checked) for got in again] == [(False, True), (False, True)] and len(server.asked) == 2
 
 
 def test_a_file_that_changes_in_silence_is_noticed(tmp_path: Path, server: Served, entry: Item) -> None:
     """By its owner, or on this disk; --force takes the new one."""
-    get("x", entry, tmp_path)
+    get(entry, tmp_path)
     (tmp_path / "b.json").unlink()
     server.content = CONTENT[::-1]
     with pytest.raises(DataError, match=f"expected was {SHA}"):
-        get("x", entry, tmp_path)
+        get(entry, tmp_path)
     server.content = CONTENT
-    get("x", entry, tmp_path)
+    get(entry, tmp_path)
     (tmp_path / "b.json").write_bytes(b"altered")
     with pytest.raises(DataError, match=r"b\.json: its SHA-256 is") as raised:
-        get("x", entry, tmp_path)
+        get(entry, tmp_path)
     assert "--force" in str(raised.value.hint)
-    assert all(got.fetched for got in get("x", entry, tmp_path, force=True))
+    assert all(got.fetched for got in get(entry, tmp_path, force=True))
     assert (tmp_path / "b.json").read_bytes() == CONTENT
 
 
 def test_files_placed_by_hand_are_taken(tmp_path: Path, server: Served, entry: Item) -> None:
     for name in ("a.json", "b.json"):
         (tmp_path / name).write_bytes(CONTENT)
-    assert [(got.fetched, got.checked) for got in get("x", entry, tmp_path)] == [(False, True), (False, False)]
-    assert [(got.fetched, got.checked) for got in get("x", entry, tmp_path)] == [(False, True), (False, True)]
+    assert [(got.fetched, got.checked) for got in get(entry, tmp_path)] == [(False, True), (False, False)]
+    assert [(got.fetched, got.checked) for got in get(entry, tmp_path)] == [(False, True), (False, True)]
     assert server.asked == []
 
 
 def test_a_broken_lock_file_is_told(tmp_path: Path, entry: Item) -> None:
     (tmp_path / LOCK).write_text("{")
     with pytest.raises(DataError, match="lock file cannot be read"):
-        get("x", entry, tmp_path)
+        get(entry, tmp_path)
 
 
 def test_the_catalogue_is_sound() -> None:
@@ -432,7 +432,7 @@ def test_the_hashes_are_those_of_the_published_files(golden: Path) -> None:
         ("url: http://example.org/x", "https://"),
         ("url: https://example.org/x, sha256: abc", "sha256"),
         ("url: https://example.org/x, bytes: 0", "bytes"),
-        ("url: https://example.org/x, path: ../x", "without folders"),
+        ("url: https://example.org/x, path: ../x", "inside the entry's folder"),
         ("url: https://example.org/x, sise: 3", "sise"),
     ],
 )

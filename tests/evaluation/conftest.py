@@ -30,9 +30,8 @@ def pope_rows() -> list[dict]:
     return rows
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "bench"
+def written(root: Path) -> Path:
+    """The folder, written to ``root``."""
     (root / "images").mkdir(parents=True)
     for number, picture in enumerate(PICTURES):
         Image.new("RGB", (8, 8), (80 * number, 20, 200)).save(root / "images" / picture)
@@ -40,3 +39,8 @@ def folder(tmp_path: Path) -> Path:
         write_lines(root / "pope" / f"{split}.jsonl", pope_rows())
     write_lines(root / "chair.jsonl", [HEADER, *({"image": p, "objects": OBJECTS[p]} for p in PICTURES)])
     return root
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return written(tmp_path / "bench")

@@ -1,8 +1,7 @@
-"""CHAIR by hand arithmetic, and its strict reader."""
+"""CHAIR over a vocabulary of its own, by hand arithmetic, and its strict reader."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 from pathlib import Path
@@ -11,9 +10,8 @@ import pytest
 
 from edgereverie.errors import DataError
 from edgereverie.evaluation.benchmarks.base import score_answers
-from edgereverie.evaluation.benchmarks.chair import BENCHMARK, ChairItem
+from edgereverie.evaluation.benchmarks.chair import BENCHMARK
 from edgereverie.evaluation.source import Source
-from edgereverie.text.objects import ObjectVocabulary
 
 VOCABULARY = {"ring": ["ring", "rings"], "star": ["star", "stars"], "cross": ["cross", "crosses"]}
 HEADER = {"edgereverie": "chair", "version": 1, "vocabulary": VOCABULARY, "prompt": "Describe the image."}
@@ -39,35 +37,6 @@ def test_the_standard_definition_by_hand(folder: Path) -> None:
         "true_objects": 3, "named_objects": 2, "words": 16,
     }  # fmt: skip
     assert {score.n for score in result.scores} == {3}
-
-
-@pytest.mark.parametrize("scorer", ["opera", "maxlinn"])
-def test_published_captions_give_the_official_figures(golden: Path, scorer: str) -> None:
-    """The objects that the official scorer read in 500 published captions, counted by us: the same sums and rates."""
-    case = json.loads((golden / "expected" / "chair_official.json").read_text())["cases"]["opera_llava-1.5_greedy"]
-    tokens = golden / "expected" / f"chair_tokens_{scorer}_opera_llava-1.5_greedy.jsonl.gz"
-    rows = [json.loads(line) for line in gzip.decompress(tokens.read_bytes()).decode().splitlines()]
-    truth = json.loads(gzip.decompress((golden / "chair" / "gt_objects.json.gz").read_bytes()))
-    table = (golden / "chair" / "synonyms.txt").read_text().splitlines()
-    vocabulary = ObjectVocabulary(
-        {line.split(", ")[0].strip(): [line.split(", ")[0].strip()] for line in table if line}
-    )
-    items = [
-        ChairItem(str(number), None, "", "", str(number), frozenset(truth.get(str(row["image_id"]), [])), vocabulary)
-        for number, row in enumerate(rows)
-    ]
-    result = score_answers(
-        BENCHMARK, "table", items, {str(number): "; ".join(row["node_words"]) for number, row in enumerate(rows)}
-    )
-    expected, counts = case[scorer], result.counts()["chair/table"]
-    assert (counts["captions"], counts["mentions"]) == (expected["n_caps"], expected["n_words"])
-    assert counts["hallucinated_captions"] == expected["n_hallucinated_caps"]
-    assert counts["hallucinated_mentions"] == expected["n_hallucinated_words"]
-    assert counts["true_objects"] == expected["n_gt"]
-    values = {score.metric: score.value for score in result.scores}
-    assert values["chair/table/chair_i"] == pytest.approx(expected["CHAIRi"], abs=1e-12)
-    assert values["chair/table/chair_s"] == pytest.approx(expected["CHAIRs"], abs=1e-12)
-    assert values["chair/table/recall"] == pytest.approx(expected["Recall"], abs=1e-12)
 
 
 def test_silent_captions_have_no_chair_i_but_zero_recall(folder: Path) -> None:

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
+from edgereverie import __version__
 from edgereverie.errors import DataError
 from edgereverie.evaluation.benchmarks.base import Mark
 from edgereverie.evaluation.exhibits import Exhibit, Reading, Said
@@ -32,7 +35,9 @@ from edgereverie.evaluation.report import (
     write_report,
 )
 from edgereverie.evaluation.report_charts import BarGroup, Curve, bar_chart, line_chart
+from edgereverie.evaluation.report_gallery import gallery
 from edgereverie.evaluation.report_html import policy, render
+from edgereverie.evaluation.report_words import headline
 from edgereverie.evaluation.run import run_benchmark
 from edgereverie.evaluation.source import Source
 from edgereverie.evaluation.statistics import spread
@@ -153,7 +158,7 @@ def test_the_page_is_usable_without_eyes_colours_or_a_mouse(report: Report) -> N
     page = Page(text)
     assert all(attributes.get("alt") for attributes in page.all("img"))
     assert all(a.get("aria-hidden") == "true" for a in page.all("svg"))
-    plots = [a for a in page.all("div") if a.get("class") == "plot"]
+    plots = [a for a in page.all("div") if (a.get("class") or "").startswith("plot")]
     assert plots and all(a.get("role") == "img" and a.get("aria-label") for a in plots)
     assert len(page.all("caption")) == len(page.all("table")) >= 5
     for form in ("select", "input"):
@@ -174,6 +179,12 @@ def test_json_is_strict_and_complete(report: Report, tmp_path: Path) -> None:
 
     data = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     assert (data["edgereverie"], data["version"]) == ("report", 2)
+    assert data["made_by"] == f"edgereverie {__version__}"
+    assert (data["statistics"]["resamples"], data["statistics"]["permutations"], data["statistics"]["seed"]) == (
+        1000,
+        9999,
+        0,
+    )
     before, after = data["runs"]
     assert before["counts"]["pope/official/random"] == {"TP": 3, "FP": 6, "TN": 0, "FN": 0}
     sources = {
@@ -306,7 +317,7 @@ def test_long_curves_are_thinned_and_empty_ones_left_out() -> None:
     svg = line_chart([Curve(1, "loss", [(step, 1.0) for step in range(10_000)]), Curve(2, "none", [])], **told)
     curves = Page(svg).all("polyline")
     assert len(curves) == 1 and len((curves[0]["points"] or "").split()) <= 240
-    assert ">9999</span>" in svg
+    assert ">9,999</span>" in svg
     assert line_chart([Curve(1, "none", [])], **told) == "" and line_chart([], **told) == ""
 
 
@@ -320,3 +331,97 @@ def test_photographs_are_scaled_down_and_scenes_kept_exact(tmp_path: Path) -> No
             kinds[head] = (picture.size, picture.convert("RGB").getpixel((0, 0)))
     assert kinds["data:image/jpeg;base64"][0] == (480, 240)
     assert kinds["data:image/png;base64"] == ((96, 96), (1, 2, 3))
+
+
+def test_headlines_are_of_the_largest_split_and_of_every_kind_of_figure() -> None:
+    asked = {
+        "amber/official/generative/chair": 1004, "amber/official/generative/cover": 1004,
+        "amber/official/discriminative/accuracy": 14216, "amber/official/discriminative/yes_ratio": 14216,
+        "amber/official/relation/accuracy": 1664, "amber/official/relation/yes_ratio": 1664,
+    }  # fmt: skip
+    assert headline(asked) == list(asked)[:4]
+    assert headline({}) == []
+
+
+def test_every_kind_of_question_has_its_share_with_an_interval(folder: Path) -> None:
+    before = kept(folder, "starter", "Yes")
+    (pope, chair) = before.runs
+    items = tuple(replace(item, kind="ring" if "ring" in item.question else "other") for item in pope.items)
+    report = report_of([replace(before, runs=(replace(pope, items=items), chair))], title="Kinds")
+    (run,) = report.runs
+    # A ring is in one picture of three; star and cross are in one each: 2 of 6.
+    assert [(score.metric, score.n) for score in run.kinds] == [
+        ("pope/official/ring/right", 9), ("pope/official/other/right", 18),
+    ]  # fmt: skip
+    assert [score.value for score in run.kinds] == pytest.approx([1 / 3, 1 / 3])
+    assert all(0 <= score.low <= score.value <= score.high <= 1 for score in run.kinds)
+    assert "Right answers by kind of question" in render(report)
+
+
+def test_confidences_become_curves_and_figures(folder: Path) -> None:
+    def sure(image: Path | None, questions: list[str], room: int) -> list[Answer]:
+        return [Answer("Yes.", confidence=0.9 if "ring" in question else 0.6) for question in questions]
+
+    run = run_benchmark(BENCHMARKS.get("pope"), Source(folder), sure)
+    report = report_of([KeptRun("sure", "", "", "none", 0, {}, (run,))], title="Sure")
+    curve = report.runs[0].risks["pope/official"]
+    # 27 answers; the 9 about rings come first and 3 of them are right, as are 9 of all.
+    assert len(curve) == 27 and curve[8] == pytest.approx((9 / 27, 6 / 9)) and curve[-1] == pytest.approx((1, 18 / 27))
+    score = report.runs[0].score("pope/official/random/ece")
+    # In each split rings are 0.9 sure and right in 1 of 3, the 6 others 0.6 sure and right in 2.
+    assert score is not None and score.value == pytest.approx((3 * abs(0.9 - 1 / 3) + 6 * abs(0.6 - 1 / 3)) / 9)
+    page = render(report)
+    assert "Risk and coverage" in page and "ECE" in page
+
+
+def test_several_scorers_stand_side_by_side_and_judges_are_named(folder: Path) -> None:
+    run = run_benchmark(BENCHMARKS.get("pope"), Source(folder), answer_with("No,"), variants=("official", "vcd"))
+    judged = replace(run, results=tuple(replace(result, judge="judge <7B>") for result in run.results))
+    report = report_of([KeptRun("one", "", "", "none", 0, {}, (judged,))], title="Two")
+    page, text = render(report), rendered(terminal_table(report))
+    assert (
+        "The same answers under each way of scoring." in page
+        and "judge &lt;7B&gt;" in page
+        and "judge <7B>" not in page
+    )
+    for told in (page, text):
+        assert "pope/official" in told and "pope/vcd" in told
+    assert "judge: judge <7B>" in text
+    assert report.runs[0].judges == {"pope/official": "judge <7B>", "pope/vcd": "judge <7B>"}
+
+
+def test_words_that_a_scorer_names_are_marked_in_the_text() -> None:
+    def page(text: str, note: str, right: float = 0.0) -> str:
+        said = Said("one", Answer(text), (Reading("chair/table", Mark("1", "x", right, 1 - right, note)),))
+        return render(Report("t", (ReportRun("one", ()),), exhibits=(Exhibit(None, "q", "t", (said,), "chair"),)))
+
+    marked = page("Two Crosses, a cross-bow <b> and a crossing.", "not in the picture: cross, <b>")
+    assert "Two <mark>Crosses</mark>, a <mark>cross</mark>-bow &lt;b&gt; and a crossing." in marked
+    assert "<mark>cross</mark>" not in page("a cross", "said yes to what is not there")
+    assert "<mark>cross</mark>" not in page("a cross", "not in the picture: cross", right=1.0)
+
+
+@given(st.text(), st.text())
+def test_any_text_of_a_model_is_shown_as_it_is(text: str, note: str) -> None:
+    mark = Mark("1", text, 0.0, 1.0, f"not there: {note}")
+    said = Said(text, Answer(text or "x"), (Reading("chair/table", mark),))
+    shown = Exhibit(None, text, note, (said,), "chair", note, text)
+    page = Shown(f"<main>{gallery([shown], [text])}</main>")
+    assert page.paragraphs[:1] == [text or "x"] and page.open == []
+
+
+class Shown(Page):
+    """Also what stands in the paragraphs of answers."""
+
+    def __init__(self, text: str) -> None:
+        self.paragraphs: list[str] = []
+        super().__init__(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        super().handle_starttag(tag, attrs)
+        if tag == "p" and not attrs and "section" in self.open:
+            self.paragraphs.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.paragraphs and "section" in self.open and {"p", "ul"} & set(self.open) == {"p"}:
+            self.paragraphs[-1] += data

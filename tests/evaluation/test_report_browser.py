@@ -18,6 +18,7 @@ from edgereverie.records import Answer, Claim
 from edgereverie.registry import BENCHMARKS
 
 from ..server._browser import PROGRAM, Browser
+from .conftest import written
 
 if PROGRAM is None:
     pytest.skip("no Chromium on this machine", allow_module_level=True)
@@ -52,8 +53,10 @@ def better(image: Path | None, questions: Sequence[str], room: int) -> list[Answ
     return answers
 
 
-@pytest.fixture
-def report(folder: Path) -> Report:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    folder = written(tmp_path_factory.mktemp("bench"))
+
     def kept(label: str, answer: Callable[..., list[Answer]]) -> KeptRun:
         runs = [
             run_benchmark(BENCHMARKS.get("pope"), Source(folder), answer, variants=("official", "vcd", "opera")),
@@ -136,6 +139,7 @@ def test_the_page_is_readable_on_every_screen(opened: Opened, width: int, dark: 
     assert browser.run(_POOR) == []
     assert browser.run("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
     folder = Path(os.environ.get("EDGEREVERIE_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
     shot = folder / f"report-{width}-{'dark' if dark else 'light'}.png"
     browser.photograph(shot)
     assert shot.stat().st_size > 50_000

@@ -74,7 +74,9 @@ def _of_release(folder: Path, task: str) -> Iterator[Question]:
     apart = (folder / "questions_answers_YN").is_dir()
     texts, pictures = (folder / "questions_answers_YN", folder / "images") if apart else (folder, folder)
     for path in sorted(texts.glob("*.txt")):
-        name = next((path.stem + end for end in _PICTURES if (pictures / (path.stem + end)).is_file()), path.stem)
+        name = next(
+            (path.stem + end for end in _PICTURES if (pictures / (path.stem + end)).is_file()), f"{path.stem}.jpg"
+        )
         for where, (question, truth) in _columns(path, (2,)):
             yield Question(task, name, pictures, question, truth.strip(), where)
 
@@ -108,8 +110,8 @@ def _table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise DataError(f"{path}: expected an object with the columns {', '.join(_TABLE)} and rows.")
     for number, row in enumerate(rows, start=1):
         where = f"{path}, row {number}"
-        if not isinstance(row, list) or len(row) != len(_TABLE):
-            raise DataError(f"{where}: expected {len(_TABLE)} values, found {row!r}.")
+        if not isinstance(row, list) or len(row) != len(_TABLE) or not isinstance(row[0], str):
+            raise DataError(f"{where}: expected {len(_TABLE)} values that begin with the task, found {row!r}.")
         yield where, dict(zip(_TABLE, row, strict=True))
 
 
@@ -119,7 +121,7 @@ def item_id(task: str, name: str, number: int) -> str:
     >>> item_id("OCR", "0001.jpg", 1)
     'OCR/0001/1'
     """
-    return f"{task}/{PurePosixPath(name).stem if '.' in name else name}/{number}"
+    return f"{task}/{PurePosixPath(name).stem}/{number}"
 
 
 def answers(path: Path, items: Sequence[Item]) -> dict[str, str]:
@@ -143,8 +145,11 @@ def _is_table(path: Path) -> bool:
 
 
 def _answer_lists(folder: Path, items: Sequence[Item]) -> Iterator[Row]:
-    numbers = _numbers(items)
-    for task in dict.fromkeys(item.split for item in items):
+    numbers, tasks = _numbers(items), dict.fromkeys(item.split for item in items)
+    if missing := [f"{task}.txt" for task in tasks if not (folder / f"{task}.txt").is_file()]:
+        raise DataError(f"{folder}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there.",
+                        hint="Each task that was asked has its file; name the tasks where they are not all.")  # fmt: skip
+    for task in tasks:
         for where, (name, question, _, answer) in _columns(folder / f"{task}.txt", (4,)):
             yield where, {"id": _named(numbers, task, name, question), "text": answer}
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edgereverie.errors import DataError
 from edgereverie.evaluation.answer_files import Faults, Row, by_id, in_order
 from edgereverie.evaluation.benchmarks.base import Item
 from edgereverie.evaluation.rows import rows_of
@@ -31,19 +32,24 @@ def read(path: Path, items: Sequence[Item]) -> dict[str, str]:
     must repeat their item's. Raises DataError that lists all that does not fit.
     """
     rows = list(rows_of(path))
-    if rows and not any(key in row for _, row in rows for key in ("question_id", "id")):
-        texts = in_order(rows, items, _TEXTS)
-        _check(rows, items)
-        return texts
-    splits = {item.split for item in items}
-    only = next(iter(splits)) if len(splits) == 1 else None
+    splits = list(dict.fromkeys(item.split for item in items))
+    only = splits[0] if len(splits) == 1 else None
+    ordered = bool(rows) and all("question" in row and "question_id" not in row and "id" not in row for _, row in rows)
     as_llava = any(_number(row) > _LLAVA_STEP for _, row in rows)
-    several = as_llava or any("category" in row for _, row in rows)
 
     def id_of(row: Mapping[str, Any]) -> str | None:
         return _id(row, only, as_llava)
 
-    if only and several:
+    if rows and only is None and (len(rows) < len(items) if ordered else not any(id_of(row) for _, row in rows)):
+        raise DataError(
+            f"{path}: the {len(rows):,} answers tell no split, and those of {', '.join(splits)} were asked for.",
+            hint=f"Name the one that they belong to: --split {splits[0]}, say.",
+        )
+    if ordered:
+        texts = in_order(rows, items, _TEXTS)
+        _check(rows, items)
+        return texts
+    if only and (as_llava or any("category" in row for _, row in rows)):
         others = tuple(f"{split}/" for split in _LLAVA_SPLITS if split != only)
         rows = [(where, row) for where, row in rows if not str(id_of(row)).startswith(others)]
     texts = by_id(rows, items, id_of, _TEXTS)
@@ -65,8 +71,8 @@ def _id(row: Mapping[str, Any], only: str | None, as_llava: bool) -> str | None:
         return None
     if as_llava and type(id) is int and 0 < id < _LLAVA_STEP * len(_LLAVA_SPLITS):
         return f"{_LLAVA_SPLITS[id // _LLAVA_STEP]}/{id % _LLAVA_STEP}"
-    split = row.get("category", only)
-    return f"{split}/{id}" if isinstance(split, str) else None
+    split = row["category"] if only != "" and row.get("category") in _LLAVA_SPLITS else only
+    return None if split is None else f"{split}/{id}" if split else str(id)
 
 
 def _check(rows: Sequence[Row], items: Sequence[Item]) -> None:
@@ -74,7 +80,7 @@ def _check(rows: Sequence[Row], items: Sequence[Item]) -> None:
     faults = Faults()
     for (where, row), item in zip(rows, items, strict=True):
         picture = row.get("image", row.get("image_id"))
-        if isinstance(picture, str) and picture != item.unit:
+        if isinstance(picture, str) and picture.rpartition("/")[2] != item.unit.rpartition("/")[2]:
             faults.add("answers about other pictures", f"{where} ({picture}, expected {item.unit})")
         question = row.get("question", row.get("prompt"))
         asked = _asked(question) if isinstance(question, str) else None

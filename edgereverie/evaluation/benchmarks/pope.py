@@ -1,7 +1,8 @@
 """POPE: yes-or-no questions about objects, half of them about objects that are not there (Li et al., EMNLP 2023).
 
     pope/random.jsonl  popular.jsonl  adversarial.jsonl      {"question_id", "image", "text", "label"} per line
-    (or coco_pope_random.json ..., as the authors name them, or one file of that form alone)
+    (or coco_pope_random.json ..., as the authors name them, or one file of that form alone; MARINE's labels, which have an
+    ``id`` and no text, can be scored and not asked)
 
 Six scorers are in use. Where one of them would stop with a division by zero, the figure is nan instead; where it prints 0,
 it is 0. Their figures carry one set of names here, so that they stand side by side, and their own names as titles.
@@ -20,7 +21,7 @@ from edgereverie.errors import DataError
 from edgereverie.evaluation.benchmarks import _pope_answers as answer_forms
 from edgereverie.evaluation.benchmarks import _pope_metrics as metrics
 from edgereverie.evaluation.benchmarks.base import Benchmark, Counted, Item, Mark, Tally, Variant, per_unit
-from edgereverie.evaluation.rows import json_lines, value_of
+from edgereverie.evaluation.rows import rows_of, value_of
 from edgereverie.evaluation.source import Source
 from edgereverie.text import yes_no
 
@@ -72,7 +73,9 @@ class Pope(Benchmark):
     def items(self, source: Source, limit: int | None = None) -> list[PopeItem]:
         """All splits' questions, ids as ``adversarial/17``. limit: the first so many images of each split."""
         if source.folder.is_file():
-            return _split(source, source.folder, _split_of(source.folder), limit)
+            split = _split_of(source.folder)
+            source.chosen([split] if split else [])
+            return _split(source, source.folder, split, limit)
         return [item for split in source.chosen(SPLITS) for item in _split(source, _file(source, split), split, limit)]
 
     def answers(self, path: Path, items: Sequence[PopeItem]) -> dict[str, str]:
@@ -96,45 +99,42 @@ def _file(source: Source, split: str) -> Path:
 
 
 def _split_of(path: Path) -> str:
+    """The split that a file's name tells; nothing for a file of somebody's own."""
     found = [split for split in SPLITS if split in path.name]
-    if len(found) != 1:
-        raise DataError(f"{path}: the name tells no split.", hint=f"It should hold one of {', '.join(SPLITS)}.")
-    return found[0]
+    return found[0] if len(found) == 1 else ""
 
 
 def _split(source: Source, path: Path, split: str, limit: int | None) -> list[PopeItem]:
-    first_line: dict[str, int] = {}
+    prefix = f"{split}/" if split else ""
+    places: dict[str, str] = {}
     pictures: dict[str, Path] = {}
     items = []
-    for number, row in json_lines(path):
-        question_id, picture, question, label = map(row.get, ("question_id", "image", "text", "label"))
-        question_id = str(question_id)
-        if not _is_question(row) or question_id in first_line:
-            raise _fault(row, f"{path}:{number}", first_line)
-        first_line[question_id] = number
+    for where, row in rows_of(path):
+        question_id, picture, label = row.get("question_id", row.get("id")), row.get("image"), row.get("label")
+        question = row.get("text", None if source.pictures else "")
+        id = f"{prefix}{question_id}"
+        sound = type(question_id) in (int, str) and type(picture) is type(question) is str and label in ("yes", "no")
+        if not sound or id in places:
+            raise _fault(row, where, places.get(id, ""))
+        places[id] = where
         if picture not in pictures:
-            pictures[picture] = source.picture("pope", picture, f"{path}:{number}")
-        image = pictures[picture]
-        items.append(PopeItem(f"{split}/{question_id}", image, question, label, picture, label == "yes", split=split))
+            pictures[picture] = source.picture("pope", picture, where)
+        items.append(PopeItem(id, pictures[picture], question, label, picture, label == "yes", split=split))
     if not items:
         raise DataError(f"{path}: the file holds no questions.")
     kept = set(list(pictures)[:limit])
-    return [item for item in items if item.unit in kept]
+    return items if limit is None else [item for item in items if item.unit in kept]
 
 
-def _is_question(row: Mapping[str, Any]) -> bool:
-    texts = type(row.get("image")) is str and type(row.get("text")) is str
-    return texts and type(row.get("question_id")) in (int, str) and row.get("label") in ("yes", "no")
-
-
-def _fault(row: Mapping[str, Any], where: str, first_line: Mapping[str, int]) -> DataError:
-    """What is wrong with a row that is no question, or one that was there before."""
-    question_id = str(value_of(row, "question_id", (int, str), where))
-    for key in ("label", "image", "text"):
+def _fault(row: Mapping[str, Any], where: str, before: str) -> DataError:
+    """What is wrong with a row that is no question, or one whose id stands in ``before`` too."""
+    id = "question_id" if "question_id" in row or "id" not in row else "id"
+    value_of(row, id, (int, str), where)
+    for key in ("label", "image", *(["text"] if "text" in row or not before else [])):
         value_of(row, key, str, where)
     if row["label"] not in ("yes", "no"):
         return DataError(f"{where}: the label is {row['label']!r}, expected 'yes' or 'no'.")
-    return DataError(f"{where}: question_id {question_id} stands on line {first_line[question_id]} already.")
+    return DataError(f"{where}: question_id {row[id]} stands in {before} already.")
 
 
 Reading = Callable[[str, bool], bool | None]
