@@ -330,6 +330,10 @@ def test_answers_to_other_questions_or_pictures_are_refused(folder: Path, tmp_pa
         BENCHMARK.answers(lines(tmp_path / "turned.jsonl", turned), items)
     with pytest.raises(DataError, match="8 answers stand in the file and 9 questions were asked"):
         BENCHMARK.answers(lines(tmp_path / "short.jsonl", turned[:8]), items)
+    # Without the questions, nothing says that the order is theirs; nor where one row alone has lost its id.
+    for nameless, count in (([{"answer": "Yes"}] * 9, 9), ([{"text": "Yes"}, *rows[1:3], *rows[5:]], 1)):
+        with pytest.raises(DataError, match=f"{count} rows that name no question"):
+            BENCHMARK.answers(lines(tmp_path / "nameless.jsonl", nameless), items)
 
 
 @pytest.mark.parametrize(
@@ -352,6 +356,24 @@ def test_half_lines_and_other_wrecks_are_errors(folder: Path, tmp_path: Path, co
         BENCHMARK.answers(path, items)
 
 
+def test_a_file_cut_short_anywhere_is_an_error(folder: Path, tmp_path: Path) -> None:
+    items = BENCHMARK.items(Source(folder, splits=("random",)), 1)
+    rows = [
+        {"question_id": n, "text": text} for n, text in ((3, "No \u2028 no"), (1, "Yes"), (2, '\u00e9, {"text": 1}'))
+    ]
+    path = tmp_path / "answers.jsonl"
+    whole = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    path.write_bytes(whole)
+    read = BENCHMARK.answers(path, items)
+    assert read == {"random/1": "Yes", "random/2": '\u00e9, {"text": 1}', "random/3": "No \u2028 no"}
+    path.write_bytes(whole[:-1])
+    assert BENCHMARK.answers(path, items) == read
+    for end in range(len(whole) - 1):
+        path.write_bytes(whole[:end])
+        with pytest.raises(DataError):
+            BENCHMARK.answers(path, items)
+
+
 def test_question_files_are_found_under_their_published_names(folder: Path, tmp_path: Path) -> None:
     content = (folder / "pope" / "random.jsonl").read_bytes()
     for name in ("coco_pope_random.json", "coco_pope_random.head.jsonl", "aokvqa_pope_seem_random.json"):
@@ -366,6 +388,13 @@ def test_question_files_are_found_under_their_published_names(folder: Path, tmp_
         DataError, match=r"2 files hold random questions: aokvqa_pope_seem_random\.json, coco_pope_random\.pin"
     ):
         BENCHMARK.items(Source(root, pictures=False, splits=("random",)))
+
+
+def test_a_file_of_one_split_is_not_taken_for_another(folder: Path) -> None:
+    path = folder / "pope" / "random.jsonl"
+    assert len(BENCHMARK.items(Source(path, folder / "images", splits=("random",)))) == 9
+    with pytest.raises(DataError, match="no split 'popular'"):
+        BENCHMARK.items(Source(path, folder / "images", splits=("popular",)))
 
 
 def test_somebody_s_own_questions_have_no_split(folder: Path, tmp_path: Path) -> None:

@@ -129,6 +129,15 @@ def test_questions_are_asked_as_llava_asks_them(problems: Path) -> None:
         BENCHMARK.items(Source(problems))
 
 
+def test_questions_with_a_picture_are_a_split(problems: Path) -> None:
+    def ids(*splits: str) -> list[str]:
+        return [item.id for item in BENCHMARK.items(Source(problems, pictures=False, splits=splits))]
+
+    assert (ids("image"), ids("text"), ids("image", "text")) == (["8", "11"], ["7", "9"], ["7", "8", "9", "11"])
+    with pytest.raises(DataError, match="no split 'val'"):
+        ids("val")
+
+
 def test_answers_are_read_in_every_published_form(problems: Path, tmp_path: Path) -> None:
     items = BENCHMARK.items(Source(problems, pictures=False))
     expected = {"7": "A", "8": "B. right\nsure", "9": "", "11": "\u00e9"}

@@ -74,7 +74,9 @@ def _of_release(folder: Path, task: str) -> Iterator[Question]:
     apart = (folder / "questions_answers_YN").is_dir()
     texts, pictures = (folder / "questions_answers_YN", folder / "images") if apart else (folder, folder)
     for path in sorted(texts.glob("*.txt")):
-        name = next((path.stem + end for end in _PICTURES if (pictures / (path.stem + end)).is_file()), path.stem)
+        name = next(
+            (path.stem + end for end in _PICTURES if (pictures / (path.stem + end)).is_file()), f"{path.stem}.jpg"
+        )
         for where, (question, truth) in _columns(path, (2,)):
             yield Question(task, name, pictures, question, truth.strip(), where)
 
@@ -119,7 +121,7 @@ def item_id(task: str, name: str, number: int) -> str:
     >>> item_id("OCR", "0001.jpg", 1)
     'OCR/0001/1'
     """
-    return f"{task}/{PurePosixPath(name).stem if '.' in name else name}/{number}"
+    return f"{task}/{PurePosixPath(name).stem}/{number}"
 
 
 def answers(path: Path, items: Sequence[Item]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from edgereverie.evaluation.benchmarks.base import Item
 from edgereverie.evaluation.rows import rows_of
 
 _TEXTS = ("text", "answer", "response")
+_REPEATED = frozenset(("image", "image_id", "question", "prompt"))  # what a row may repeat of its question
 _ASKED = re.compile(r"is there an? (.+?) in the im", re.IGNORECASE)  # early versions ask about "the imange"
 
 # LLaVA numbers the questions of all splits in one file: those of random from 10,000,001, those of popular from 20,000,001.
@@ -34,8 +35,8 @@ def read(path: Path, items: Sequence[Item]) -> dict[str, str]:
     rows = list(rows_of(path))
     splits = list(dict.fromkeys(item.split for item in items))
     only = splits[0] if len(splits) == 1 else None
-    ordered = bool(rows) and not any("question_id" in row or "id" in row for _, row in rows)
-    as_llava = any(_number(row) > _LLAVA_STEP for _, row in rows)
+    ordered = bool(rows) and all("question" in row and "question_id" not in row and "id" not in row for _, row in rows)
+    as_llava = any(type(id := row.get("question_id")) is int and id > _LLAVA_STEP for _, row in rows)
 
     def id_of(row: Mapping[str, Any]) -> str | None:
         return _id(row, only, as_llava)
@@ -53,14 +54,10 @@ def read(path: Path, items: Sequence[Item]) -> dict[str, str]:
         others = tuple(f"{split}/" for split in _LLAVA_SPLITS if split != only)
         rows = [(where, row) for where, row in rows if not str(id_of(row)).startswith(others)]
     texts = by_id(rows, items, id_of, _TEXTS)
-    of = {item.id: item for item in items}
-    _check(rows, [of[str(id_of(row))] for _, row in rows])
+    telling = [(where, row) for where, row in rows if not _REPEATED.isdisjoint(row)]
+    of = {item.id: item for item in items} if telling else {}
+    _check(telling, [of[str(id_of(row))] for _, row in telling])
     return texts
-
-
-def _number(row: Mapping[str, Any]) -> int:
-    id = row.get("question_id")
-    return id if isinstance(id, int) else 0
 
 
 def _id(row: Mapping[str, Any], only: str | None, as_llava: bool) -> str | None:

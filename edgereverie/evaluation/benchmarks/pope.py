@@ -73,7 +73,9 @@ class Pope(Benchmark):
     def items(self, source: Source, limit: int | None = None) -> list[PopeItem]:
         """All splits' questions, ids as ``adversarial/17``. limit: the first so many images of each split."""
         if source.folder.is_file():
-            return _split(source, source.folder, _split_of(source.folder), limit)
+            split = _split_of(source.folder)
+            source.chosen([split] if split else [])
+            return _split(source, source.folder, split, limit)
         return [item for split in source.chosen(SPLITS) for item in _split(source, _file(source, split), split, limit)]
 
     def answers(self, path: Path, items: Sequence[PopeItem]) -> dict[str, str]:

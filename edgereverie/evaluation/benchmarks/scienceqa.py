@@ -22,6 +22,7 @@ from edgereverie.evaluation.statistics import Metric, ratio
 from edgereverie.text import can_infer, choices
 
 COLUMNS = ("questions", "right", "image_questions", "image_right", "unread")
+PARTS = ("image", "text")
 GROUPS = ("NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12")
 ACCURACY = Metric("accuracy", "Accuracy", lambda counts: ratio(counts[..., 1], counts[..., 0]))
 UNREAD = Metric("unread", "Unread", lambda counts: ratio(counts[..., 4], counts[..., 0]), better="lower")
@@ -49,8 +50,9 @@ class ScienceQa(Benchmark):
         }
 
     def items(self, source: Source, limit: int | None = None) -> list[ScienceQaItem]:
-        """A question each, ids as published. limit: the first so many questions."""
-        return files.items_of(source)[:limit]
+        """A question each, ids as published. Splits: those with a picture and those without. limit: the first so many."""
+        parts = source.chosen(PARTS)
+        return [item for item in files.items_of(source) if PARTS[not item.pictured] in parts][:limit]
 
     def answers(self, path: Path, items: Sequence[ScienceQaItem]) -> dict[str, str]:
         """Rows with ``question_id`` and ``text``, or what LLaVA's scorer wrote."""
