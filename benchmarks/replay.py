@@ -20,11 +20,12 @@ class Replay:
     """``engine``, whose answers begin behind the token ``begin`` and consist of the tokens ``says``.
 
     The logits are those that were computed, but for the next word's, which is raised until it has probability SURE, and
-    UNSURE at every EVERYth word: there the gate of contrastive decoding opens. Scored texts keep their logits.
+    UNSURE at every EVERYth word, of those that are ``allowed``: there the gate of contrastive decoding opens. Scored texts
+    keep their logits.
     """
 
-    def __init__(self, engine: Engine, begin: int, says: Sequence[int]) -> None:
-        self._engine, self.begin, self.says = engine, begin, tuple(says)
+    def __init__(self, engine: Engine, begin: int, says: Sequence[int], allowed: np.ndarray) -> None:
+        self._engine, self.begin, self.says, self.allowed = engine, begin, tuple(says), allowed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -56,7 +57,8 @@ class ReplayStream:
         start = self.length - len(ids)
         self.places += tuple(start + at + 1 for at, token in enumerate(ids) if token == self.engine.begin)
         if logits == "last" and self.places and (said := self.length - self.places[-1]) < len(self.engine.says):
-            raise_to(rows[0], self.engine.says[said], UNSURE if said % EVERY == EVERY - 1 else SURE)
+            sure = UNSURE if said % EVERY == EVERY - 1 else SURE
+            raise_to(rows[0], self.engine.says[said], sure, self.engine.allowed)
         return rows
 
     def fork(self) -> ReplayStream:
@@ -70,17 +72,19 @@ class ReplayStream:
         self.inner.close()
 
 
-def raise_to(logits: np.ndarray, token: int, probability: float) -> None:
-    """Set one logit, in place, so that the token has this probability, or what it takes to be the likeliest.
+def raise_to(logits: np.ndarray, token: int, probability: float, allowed: np.ndarray) -> None:
+    """Set one logit, in place, so that of the tokens that are allowed (bool), it has this probability, or what it takes to
+    be the likeliest.
 
-    >>> row = np.zeros(4, np.float32)
-    >>> raise_to(row, 2, 0.5)
-    >>> (np.exp(row) / np.exp(row).sum()).round(3).tolist()
+    >>> row = np.zeros(5, np.float32)
+    >>> raise_to(row, 2, 0.5, np.arange(5) < 4)
+    >>> (np.exp(row[:4]) / np.exp(row[:4]).sum()).round(3).tolist()
     [0.167, 0.167, 0.5, 0.167]
     """
     logits[token] = -np.inf
-    top = logits.max()
-    wanted = np.log(np.exp(logits - top).sum()) + np.log(probability / (1 - probability))
+    others = logits[allowed]
+    top = others.max()
+    wanted = np.log(np.exp(others - top).sum()) + np.log(probability / (1 - probability))
     logits[token] = top + max(wanted, 0.05)
 
 
@@ -92,5 +96,5 @@ def replaying(model: Model, text: str) -> Model:
     begin = model.prompt(None, [Turn("user", "?")])[0][-1]
     says = model.tokenizer.encode(text, add_special_tokens=False).ids
     end = min(stop_ids(model.tokenizer, model.chat))
-    return Model(Replay(model.engine, begin, [*says, end]), model.tokenizer, model.chat, model.image, model.name,
-                 model.bundle)  # fmt: skip
+    engine = Replay(model.engine, begin, [*says, end], model.allowed)
+    return Model(engine, model.tokenizer, model.chat, model.image, model.name, model.bundle)

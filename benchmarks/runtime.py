@@ -194,7 +194,7 @@ def genai_folder(model: Model, threads: int, out: Path) -> Path:
     whole.initializer.extend(embed.graph.initializer)
     out.mkdir(parents=True, exist_ok=True)
     onnx.save(decoder, out / "model.onnx")
-    for data in source.glob("*_data"):
+    for data in source.glob("*_data*"):
         (out / data.name).unlink(missing_ok=True)
         os.link(data, out / data.name)
     past = [one for one in whole.input if one.name.startswith("past_key_values") and one.name.endswith("key")]

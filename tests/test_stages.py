@@ -132,7 +132,7 @@ def test_evaluate_with_a_limit(profile: str, exported, merged_folder: Path, tmp_
     out = stages.evaluate([str(merged_folder), str(exported(profile))], benchmarks=["pope", "chair"], data=data, limit=3,
                           out=tmp_path / "report")  # fmt: skip
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    assert len(report["runs"]) == 2 and len(report["differences"]) == 1
+    assert len(report["runs"]) == 2 and len(report["comparisons"]) == 1
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")
     journals = {path.name: path.read_text(encoding="utf-8").splitlines() for path in (out / "answers").iterdir()}
     assert len(journals) == 4

@@ -187,7 +187,7 @@ def _card(bundle: Bundle) -> str:
 
     card = carded.read(bundle)
     if card is None:
-        return "none; edgereverie eval writes one"
+        return "none; edgereverie eval --card writes one"
     scorers = ", ".join(str(one["scorer"]) for one in card["measured"])
     told = f"{scorers}; told on {card['date']}, guard {card['artefact']['guard']}"
     return f"stale, {why}: {told}" if (why := carded.stale(bundle, card)) else told

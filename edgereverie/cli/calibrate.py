@@ -16,7 +16,7 @@ def calibrate(
     data: Annotated[
         str,
         typer.Option(
-            help="scenes, annotations (COCO, Visual Genome, scenes.jsonl), or JSONL of objects or yes/no questions."
+            help="scenes, annotations (COCO, scenes.jsonl), or JSONL of objects or yes/no questions."
         ),
     ],
     pictures: Annotated[

@@ -17,7 +17,7 @@ from edgereverie import __version__
 from edgereverie.bundle import Bundle, carded, write_text
 from edgereverie.errors import DataError
 from edgereverie.evaluation.benchmarks.base import BenchmarkResult, Item, Mark, per_unit
-from edgereverie.evaluation.exhibits import mistake
+from edgereverie.evaluation.exhibits import is_wrong, mistake
 from edgereverie.evaluation.report import ReportRun, column
 from edgereverie.evaluation.report_words import metric_of, scorer_of, title_of
 from edgereverie.evaluation.statistics import bootstrap, ratio
@@ -126,28 +126,24 @@ def _mistakes(run: Run, result: BenchmarkResult) -> dict[str, Any]:
     items = {item.id: item for item in run.items}
     answers = {one.id: one.answer.text for one in run.predictions}
     marks = [mark for mark in result.marks if mark.id in items]
-    kinds = Counter(mistake(mark) for mark in marks if _wrong(mark))
+    kinds = Counter(mistake(mark) for mark in marks if is_wrong(mark))
     parts = Counter(_part(items[mark.id]) for mark in marks)
     return {
         "scorer": result.scorer,
         "judge": result.judge or None,
-        **_share(marks, items, _wrong),
+        **_share(marks, items, is_wrong),
         "parts": [
-            {"part": part} | _share([mark for mark in marks if _part(items[mark.id]) == part], items, _wrong)
+            {"part": part} | _share([mark for mark in marks if _part(items[mark.id]) == part], items, is_wrong)
             for part in list(parts)[:_KINDS]
             if len(parts) > 1
         ],
         "kinds": [
             {"kind": kind}
-            | _share(marks, items, lambda mark, kind=kind: _wrong(mark) and mistake(mark) == kind)
+            | _share(marks, items, lambda mark, kind=kind: is_wrong(mark) and mistake(mark) == kind)
             | {"things": _things(marks, kind), "examples": list(_examples(marks, kind, items, answers))}
             for kind, _ in kinds.most_common(_KINDS)
         ],
     }
-
-
-def _wrong(mark: Mark) -> bool:
-    return mark.right < 1 or mark.faults > 0
 
 
 def _part(item: Item) -> str:
@@ -172,7 +168,7 @@ def _things(marks: Sequence[Mark], kind: str) -> dict[str, int]:
     named = Counter(
         thing.strip()
         for mark in marks
-        if _wrong(mark) and mistake(mark) == kind
+        if is_wrong(mark) and mistake(mark) == kind
         for thing in re.split(r"[,;.]\s", mark.note.partition(":")[2].rstrip(".") + " ")
         if thing.strip()
     )
@@ -183,7 +179,7 @@ def _examples(
     marks: Sequence[Mark], kind: str, items: Mapping[str, Item], answers: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     """The worst of a kind, short ones first, about different pictures and with different questions where there are some."""
-    found = [mark for mark in marks if _wrong(mark) and mistake(mark) == kind and mark.id in answers]
+    found = [mark for mark in marks if is_wrong(mark) and mistake(mark) == kind and mark.id in answers]
     found.sort(key=lambda mark: (-mark.faults, len(answers[mark.id])))
     asked: Counter[str] = Counter()
     by_unit: dict[str, tuple[int, Mark]] = {}

@@ -61,13 +61,13 @@ def _wrong(card: Mapping[str, Any]) -> list[str]:
     lines = []
     for one in card["mistakes"]:
         lines += [f"### {benchmark_title(one['scorer'].split('/')[0])}, read by `{one['scorer']}`{_judged(one)}", ""]
-        lines += [f"{one['wrong']:,} of {one['n']:,} answers hold a mistake: {_percent(one)}.", ""]
+        lines += [f"{one['wrong']:,} of {one['n']:,} answers are wrong, in whole or in part: {_percent(one)}.", ""]
         if one["parts"]:
             rows = [(part["part"], part["n"], part["wrong"], _percent(part)) for part in one["parts"]]
-            lines += [*_table(("part", "answers", "with a mistake", "share"), rows), ""]
+            lines += [*table(("part", "answers", "wrong", "share"), rows), ""]
         if one["kinds"]:
             rows = [(kind["kind"], kind["wrong"], _percent(kind)) for kind in one["kinds"]]
-            lines += [*_table(("mistake", "answers", "share of all answers"), rows), ""]
+            lines += [*table(("mistake", "answers", "share of all answers"), rows), ""]
         for kind in one["kinds"]:
             lines += _examples(kind)
     return lines
@@ -101,7 +101,7 @@ def _thresholds(told: Mapping[str, Any] | None) -> list[str]:
         )
         for rule in told["rules"] or ()
     ]
-    lines += _table(("rule", "threshold", "alpha", "pictures", "measured on others"), rows) if rows else []
+    lines += table(("rule", "threshold", "alpha", "pictures", "measured on others"), rows) if rows else []
     return lines + [f"- No rule: {_text(why)}" for why in told["lacking"] or ()]
 
 
@@ -117,7 +117,7 @@ def _figures(card: Mapping[str, Any]) -> list[str]:
             )
             for score in one["scores"]
         ]
-        lines += [f"### `{one['scorer']}`{_judged(one)}", "", *_table(("figure", "value", "interval", "n"), rows), ""]
+        lines += [f"### `{one['scorer']}`{_judged(one)}", "", *table(("figure", "value", "interval", "n"), rows), ""]
     return lines
 
 
@@ -138,7 +138,7 @@ def _how(card: Mapping[str, Any]) -> list[str]:
     told = [f"- Seed {card['artefact']['seed']}", f"- Versions: {_text(versions) or 'not known'}"]
     if card["artefact"]["fingerprint"]:
         told.append(f"- Artefact: SHA-256 `{card['artefact']['fingerprint']}`")
-    return [*_table(head, rows), "", *told]
+    return [*table(head, rows), "", *told]
 
 
 def _judged(one: Mapping[str, Any]) -> str:
@@ -160,7 +160,7 @@ def _ends(score: Mapping[str, Any], name: str) -> str:
     return " to ".join(ends)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in rows:
         cells = (f"{cell:,}" if isinstance(cell, int) else _text(str(cell)) for cell in row)
@@ -169,10 +169,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """A text on one line that Markdown leaves as it is.
+    r"""A text on one line that Markdown leaves as it is.
 
     >>> print(_text("a|b <i>"))
-    a\\\\|b &lt;i&gt;
+    a\|b &lt;i&gt;
     """
     plain = printable(" ".join(text.split()))
     return _SPECIAL.sub(r"\\\1", plain).translate(_ENTITIES)

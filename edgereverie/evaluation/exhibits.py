@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -29,7 +29,7 @@ class Reading:
 
     @property
     def wrong(self) -> bool:
-        return self.mark.right < 1 or self.mark.faults > 0
+        return is_wrong(self.mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,11 @@ class Exhibit:
         return tuple(dict.fromkeys(mistake(one.readings[0].mark) for one in self.said if one.wrong))
 
 
+def is_wrong(mark: Mark) -> bool:
+    """Whether a scorer found any fault with an answer; one that is graded is wrong below the full grade."""
+    return mark.right < 1 or mark.faults > 0
+
+
 def mistake(mark: Mark) -> str:
     """The kind of mistake: what a mark notes, up to the colon behind which the particular things stand.
 
@@ -101,31 +106,27 @@ def exhibits(kept: Sequence[KeptRun], most: int = MOST) -> tuple[Exhibit, ...]:
 
 
 def _candidates(benchmark: str, kept: Sequence[KeptRun]) -> list[Exhibit]:
+    """Every question that some run's first scorer found a mistake in the answer to, in the order asked."""
     columns = [(one.label, run) for one in kept for run in one.runs if run.benchmark == benchmark]
+    wrong = {mark.id for _, run in columns for result in run.results[:1] for mark in result.marks if is_wrong(mark)}
     said: dict[str, list[Said]] = {}
     for label, run in columns:
-        for id, one in _told(label, run).items():
+        for id, one in _told(label, run, wrong):
             said.setdefault(id, []).append(one)
-    items: dict[str, Item] = {item.id: item for _, run in reversed(columns) for item in run.items}
-    found = []
-    for id, answers in said.items():
-        if any(one.wrong for one in answers):
-            item = items[id]
-            part = item.kind or item.split
-            found.append(Exhibit(item.image, item.question, item.truth, tuple(answers), benchmark, part, id))
-    return found
+    items: dict[str, Item] = {item.id: item for _, run in reversed(columns) for item in run.items if item.id in said}
+    return [
+        Exhibit(item.image, item.question, item.truth, tuple(said[id]), benchmark, item.kind or item.split, id)
+        for id, item in items.items()
+    ]
 
 
-def _told(label: str, run: Run) -> dict[str, Said]:
-    marks = [(result.scorer, {mark.id: mark for mark in result.marks}) for result in run.results]
-    return {
-        prediction.id: Said(
-            label,
-            prediction.answer,
-            tuple(Reading(scorer, found[prediction.id]) for scorer, found in marks if prediction.id in found),
-        )
-        for prediction in run.predictions
-    }
+def _told(label: str, run: Run, wanted: Set[str]) -> Iterator[tuple[str, Said]]:
+    marks = [(result.scorer, {mark.id: mark for mark in result.marks if mark.id in wanted}) for result in run.results]
+    for prediction in run.predictions:
+        id = prediction.id
+        if id in wanted:
+            readings = tuple(Reading(scorer, found[id]) for scorer, found in marks if id in found)
+            yield id, Said(label, prediction.answer, readings)
 
 
 def _worst(found: Sequence[Exhibit], most: int) -> list[Exhibit]:

@@ -9,9 +9,9 @@
   let most = STEP;
   const fits = (exhibit) =>
     ["benchmark", "mistake", "wrong"].every((name) => {
-      const wanted = form.elements[name].value;
+      const wanted = form.elements[name]?.value ?? "";
       return wanted === "" || exhibit.dataset[name].split(" ").includes(wanted);
-    }) && ["changed", "disputed"].every((name) => !form.elements[name].checked || name in exhibit.dataset);
+    }) && ["changed", "disputed"].every((name) => !form.elements[name]?.checked || name in exhibit.dataset);
   const show = () => {
     const found = exhibits.filter(fits);
     const shown = new Set(found.slice(0, most));

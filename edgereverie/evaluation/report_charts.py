@@ -121,9 +121,10 @@ def line_chart(curves: Sequence[Curve], *, across: str, up: str, share: bool = F
         f'x1="1" x2="25" y1="2" y2="2"/></svg>{escape(c.label)}</li>'
         for c in drawn
     )
-    unit = " %" if share else ""
+    unit, kind = " %" if share else "", "plot alone" if len(drawn) == 1 else "plot"
+    told = escape(f"Line chart of {up} over {across}: {spoken}.")
     return (
-        f'<div class="plot{" alone" if len(drawn) == 1 else ""}" role="img" aria-label="{escape(f"Line chart of {up} over {across}: {spoken}.")}">'
+        f'<div class="{kind}" role="img" aria-label="{told}">'
         f'<p class="up">{escape(up)}{unit}</p><div class="rising">{rising}</div>'
         f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{lines}</svg>'
         f'<div class="running">{running}</div><p class="across">{escape(across)}{unit}</p></div><ul class="keys">{keys}</ul>'

@@ -35,17 +35,16 @@ def _filters(benchmarks: Sequence[str], mistakes: Sequence[str], labels: Sequenc
         told = "".join(f'<option value="{i}">{escape(option)}</option>' for i, option in enumerate(options))
         return f'<label>{title}<select name="{name}"><option value="">{every}</option>{told}</select></label>'
 
-    several = len(labels) > 1
     ticks = "".join(
-        f'<label class="tick"><input type="checkbox" name="{name}"{"" if several else " disabled"}>{title}</label>'
+        f'<label class="tick"><input type="checkbox" name="{name}">{title}</label>'
         for name, title in (("changed", "changed answers only"), ("disputed", "wrong in one run, right in another"))
     )
     return (
         '<form class="filters" aria-label="Filter the gallery" hidden>'
-        + choice("benchmark", "Benchmark", "all", map(benchmark_title, benchmarks))
+        + (choice("benchmark", "Benchmark", "all", map(benchmark_title, benchmarks)) if len(benchmarks) > 1 else "")
         + choice("mistake", "Kind of mistake", "all", mistakes)
-        + choice("wrong", "Wrong in", "any run", labels)
-        + f'{ticks}<button type="reset">Show all</button><p id="shown" role="status"></p></form>'
+        + (choice("wrong", "Wrong in", "any run", labels) + ticks if len(labels) > 1 else "")
+        + '<button type="reset">Show all</button><p id="shown" role="status"></p></form>'
     )
 
 
@@ -67,8 +66,12 @@ def _card(
         f'<article class="exhibit"{matched}>{_picture(number, exhibit)}<div class="told">'
         + (f'<p class="where">{where}</p>' if exhibit.benchmark else "")
         + f"<h3>{_long(escape(exhibit.question), exhibit.question)}</h3>"
-        f'<p class="truth"><span>Truth</span> {_long(escape(exhibit.truth), exhibit.truth)}</p>'
-        f'<div class="answers" style="--columns:{_columns(len(exhibit.said))}">{answers}</div></div></article>'
+        + (
+            f'<p class="truth"><span>Truth</span> {_long(escape(exhibit.truth), exhibit.truth)}</p>'
+            if exhibit.truth
+            else ""
+        )
+        + f'<div class="answers" style="--columns:{_columns(len(exhibit.said))}">{answers}</div></div></article>'
     )
 
 
@@ -77,7 +80,7 @@ def _picture(number: int, exhibit: Exhibit) -> str:
         return '<figure class="none">no picture</figure>'
     if not exhibit.image.is_file():
         return f'<figure class="none">{escape(exhibit.image.name)} is not here</figure>'
-    alt = escape(f"Picture {number}. In truth: {exhibit.truth}")
+    alt = escape(f"Picture {number}. In truth: {exhibit.truth}" if exhibit.truth else f"Picture {number}")
     return f'<figure><img src="{data_uri(exhibit.image)}" alt="{alt}"></figure>'
 
 

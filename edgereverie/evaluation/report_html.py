@@ -182,7 +182,7 @@ def _provenance(report: Report) -> str:
     ]
     head = ["Run", "Backend", "Guard", "Artefact (SHA-256)", "Seed", "Questions", "Time answering", "Versions"]
     return (
-        table("What answered.", head, answered)
+        table("What answered.", head, answered, kind="answered")
         + _asked(report)
         + f"<p class='versions'>{_METHOD}</p>"
         + _counts(report)

@@ -52,7 +52,7 @@ def dot(number: int) -> str:
 
 def value(score: Score | None) -> str:
     """A score in a table, with its interval beside it."""
-    if score is None:
+    if score is None or math.isnan(score.value):
         return MISSING
     metric = metric_of(score.metric)
     return f"<b>{figure(score.value, metric)}</b> <small>{interval(score, metric)}</small>"
@@ -61,6 +61,8 @@ def value(score: Score | None) -> str:
 def changed(change: Change) -> str:
     """A paired difference: how much, whether that is more than chance, its interval and its p-value."""
     score, metric = change.difference, metric_of(change.metric)
+    if math.isnan(score.value):
+        return MISSING
     tag = f' <span class="verdict {change.verdict}">{_MARK[change.verdict]}</span>' if change.verdict else ""
     told = filter(None, (interval(score, metric, signed=True), probability(p_of(change))))
     return f'<span class="delta">{figure(score.value, metric, signed=True)}{tag}</span><small>{escape(", ".join(told))}</small>'

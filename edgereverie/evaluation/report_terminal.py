@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -110,7 +111,7 @@ def _asked(report: Report, name: str) -> str:
 
 
 def _value(score: Score | None, name: str) -> Text:
-    if score is None:
+    if score is None or math.isnan(score.value):
         return Text(NOT_AVAILABLE, style="dim")
     metric = metric_of(name)
     return Text.assemble((figure(score.value, metric), "bold"), (f" [{interval(score, metric)}]", "dim"))
@@ -119,7 +120,7 @@ def _value(score: Score | None, name: str) -> Text:
 def _change(report: Report, label: str, name: str, between: str = " ") -> Text | None:
     """between: what stands before the p-value."""
     found, metric = report.change(label, name), metric_of(name)
-    if found is None:
+    if found is None or math.isnan(found.difference.value):
         return None
     told = " ".join(filter(None, (figure(found.difference.value, metric, signed=True), found.verdict)))
     return Text(between.join(filter(None, (told, probability(p_of(found))))), style=_COLOURS[found.verdict])

@@ -83,7 +83,8 @@ def headline(asked: Mapping[str, int]) -> list[str]:
     """The figures that a scorer is known by, of its scores' names and how many answers each is of.
 
     The first metric, and a yes ratio or recall that shows what that one hides, of the split with most answers; of equal ones of
-    the last, as benchmarks go from easy to hard. Splits with a first metric of their own have headlines of their own.
+    the one called all, else of the last, as benchmarks go from easy to hard. Splits with a first metric of their own have
+    headlines of their own.
 
     >>> headline({f"pope/official/{s}/{m}": 9 for s in ("random", "popular") for m in ("accuracy", "f1", "yes_ratio")})
     ['pope/official/popular/accuracy', 'pope/official/popular/yes_ratio']
@@ -94,7 +95,7 @@ def headline(asked: Mapping[str, int]) -> list[str]:
     largest: dict[str, list[str]] = {}
     for names in splits.values():
         known = largest.setdefault(names[0].rpartition("/")[2], names)
-        if asked[names[0]] >= asked[known[0]]:
+        if (asked[names[0]], split_of(names[0]) == "all") >= (asked[known[0]], split_of(known[0]) == "all"):
             largest[names[0].rpartition("/")[2]] = names
     found = []
     for names in largest.values():

@@ -14,7 +14,7 @@ import numpy as np
 from edgereverie.records import Answer, Claim, Turn
 from edgereverie.runtime.fusion import Fusion
 from edgereverie.runtime.request import Request
-from edgereverie.runtime.scoring import Scored, score_ids, score_text
+from edgereverie.runtime.scoring import Scored, continuation, log_probs, score_ids
 from edgereverie.text.assertions import Assertion
 from edgereverie.text.claims import claims, stated
 from edgereverie.text.statements import there_is
@@ -42,15 +42,16 @@ def assess(request: Request, answer: Answer, fusion: Fusion, *, ask: bool = True
     found = claims(request.question, answer.text)
     if request.image is None or not found:
         return tuple(_claim(one, {"polarity": one.polarity}, None) for one in found)
-    seen, blind = _passes(request, answer)
+    seen, blind = _passes(request, answer, max((end for one in found for _, end in one.content), default=0))
     odds = questioned(request, found, negation=fusion.negation) if ask else {}
     return tuple(_claim(one, evidence_of(found, i, seen, blind, odds), fusion) for i, one in enumerate(found))
 
 
 def evidence_of(
-    found: Sequence[Assertion], index: int, seen: Scored, blind: Scored, odds: Mapping[str, Mapping[str, float]]
+    found: Sequence[Assertion], index: int, seen: Scored, blind: np.ndarray, odds: Mapping[str, Mapping[str, float]]
 ) -> dict[str, float]:
-    """All figures of the claim found[index]. seen, blind: the answer with the picture and without. odds: by question."""
+    """All figures of the claim found[index]. seen: the answer's tokens with the picture. blind: their log-probabilities
+    without it. odds: by question."""
     claim, about = found[index], [(one.kind, one.subject) for one in found]
     times, nth = about.count(about[index]), about[:index].count(about[index])
     said = {"polarity": claim.polarity, "times": float(times), "nth": float(nth)}
@@ -80,17 +81,17 @@ def _questions(claim: Assertion) -> list[str]:
     return [claim.question, *(there_is(name).question() for name in things if name)]
 
 
-def worded(claim: Assertion, seen: Scored, blind: Scored) -> dict[str, float]:
+def worded(claim: Assertion, seen: Scored, blind: np.ndarray) -> dict[str, float]:
     """How the claim's content words came, and what the picture added to them; empty where no token touches them."""
     inside = [
         i for i, span in enumerate(seen.spans) if any(span[0] < end and span[1] > start for start, end in claim.content)
     ]
     if not inside:
         return {}
-    log_probs, gain = seen.log_probs[inside], (seen.log_probs - blind.log_probs)[inside]
+    own, gain = seen.log_probs[inside], (seen.log_probs - blind)[inside]
     return {
-        "log_prob_mean": float(log_probs.mean()),
-        "log_prob_min": float(log_probs.min()),
+        "log_prob_mean": float(own.mean()),
+        "log_prob_min": float(own.min()),
         "margin_min": float(seen.margins[inside].min()),
         "grounding": float(gain.mean()),
         "grounding_min": float(gain.min()),
@@ -191,18 +192,24 @@ def _of_questions(claim: Claim) -> list[str]:
     return told
 
 
-def _passes(request: Request, answer: Answer) -> tuple[Scored, Scored]:
-    """The answer's tokens with the picture and without it. The record tells the first, where the text is still its own."""
+def _passes(request: Request, answer: Answer, end: int) -> tuple[Scored, np.ndarray]:
+    """The answer's tokens as far as the character ``end`` with the picture, and their log-probabilities without it.
+
+    The record tells the first, where the text is still its own. What follows the last claim is nobody's evidence.
+    """
     model, turns, record = request.model, request.turns, answer.record
     if answer.draft is None and record and record[-1].end <= len(answer.text):
-        ids = [token.id for token in record]
+        record = [token for token in record if token.start < end]
         seen = Scored(
             np.array([token.log_prob for token in record]),
             tuple((token.start, token.end) for token in record),
             np.array([token.margin for token in record]),
         )
-        return seen, score_ids(model, None, turns, ids, seen.spans)
-    return score_text(model, request.image, turns, answer.text), score_text(model, None, turns, answer.text)
+        return seen, log_probs(model, None, turns, [token.id for token in record])
+    ids, spans = continuation(model, turns, answer.text, image=True)
+    read = sum(start < end for start, _ in spans)
+    ids, spans = ids[:read], spans[:read]
+    return score_ids(model, request.image, turns, ids, spans), log_probs(model, None, turns, ids)
 
 
 def _claim(one: Assertion, evidence: Mapping[str, float], fusion: Fusion | None) -> Claim:

@@ -40,11 +40,25 @@ def score_ids(
     model: Model, image: Picture, turns: Sequence[Turn], ids: Sequence[int], spans: tuple[tuple[int, int], ...]
 ) -> Scored:
     """Tokens as the next answer, from one pass."""
+    rows = log_softmax(_logits(model, image, turns, ids))
+    return Scored(rows[np.arange(len(ids)), ids], spans, margins_of(rows))
+
+
+def log_probs(model: Model, image: Picture, turns: Sequence[Turn], ids: Sequence[int]) -> np.ndarray:
+    """Their log-probabilities alone, (n,) nats: for a whole answer, what else stands in the rows would cost as much again."""
+    if not ids:
+        return np.empty(0)
+    rows = _logits(model, image, turns, ids)
+    rows = rows - rows.max(axis=1, keepdims=True)
+    return rows[np.arange(len(ids)), ids] - np.log(np.exp(rows).sum(axis=1, dtype=np.float64))
+
+
+def _logits(model: Model, image: Picture, turns: Sequence[Turn], ids: Sequence[int]) -> np.ndarray:
+    """(n, vocabulary): before each of the tokens."""
     prompt, cut = model.prompt(image, turns)
     stream, logits = model.run(image, [*prompt, *ids[:-1]], cut, every=True)
     stream.close()
-    rows = log_softmax(logits[len(prompt) - 1 - cut :])
-    return Scored(rows[np.arange(len(ids)), ids], spans, margins_of(rows))
+    return logits[len(prompt) - 1 - cut :]
 
 
 def margins_of(rows: np.ndarray) -> np.ndarray:

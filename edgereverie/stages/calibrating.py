@@ -61,6 +61,7 @@ def calibrate(
         )
     work = work or folder.resolve().with_name(f"{folder.resolve().name}-calibration")
     questions, root, told = _questions(data, pictures, images, seed, work)
+    _require_falsifiable(questions, told)
     with open_model(str(folder), backend=backend) as model:
         mine = identity(model)
         answers = ask(model, questions, root, guard=guard, work=work)
@@ -101,6 +102,15 @@ def _questions(
     base = path if path.is_dir() else path.parent
     root = pictures or (base / "images" if (base / "images").is_dir() else base)
     return read_labelled(path, root, images=images, seed=seed), root, "drawn scenes" if data == SCENES else path.name
+
+
+def _require_falsifiable(questions: Sequence[Labelled], told: str) -> None:
+    """Before a model is asked for hours: data that only lists what people noticed can prove no claim false."""
+    if all(one.known is not None and not one.known.exhaustive for one in questions):
+        raise DataError(
+            f"{told}: it tells what is in the pictures, and of nothing that it is not there, so no claim could be judged false.",
+            hint="Calibrate on annotations of every object (COCO's instances), on questions with yes or no, or on scenes.",
+        )
 
 
 def ask(model: Model, questions: Sequence[Labelled], root: Path, *, guard: str, work: Path) -> dict[str, Answer]:

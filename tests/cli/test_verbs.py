@@ -188,6 +188,7 @@ def test_bundle_check_and_show(command: Command, small_bundle: Bundle) -> None:
         "tokenization: 436 of 440 strings as the model's own tokenizer",
         "chair/table/chair_i: n/a, the model 0.250 (0.125 to 0.500)",
         "calibration: none",
+        "hallucination card: none; edgereverie eval --card writes one",
         "licence: base: starter: Apache-2.0",
         "licence: data: d: CC",
         f"{folder}: whole, 6 files agree with the manifest.",

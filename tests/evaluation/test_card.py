@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from edgereverie import __version__
@@ -19,6 +21,7 @@ from edgereverie.bundle.packed import pack, unpack
 from edgereverie.cli.app import app
 from edgereverie.errors import BundleError, DataError
 from edgereverie.evaluation.card import card_of, write_card
+from edgereverie.evaluation.card_text import table
 from edgereverie.evaluation.kept import KeptRun, keep, load
 from edgereverie.evaluation.run import run_benchmark
 from edgereverie.evaluation.source import Source
@@ -89,8 +92,10 @@ def test_every_figure_names_its_scorer_its_number_and_what_was_asked(
         "versions": 0, "calibration": "",
     }  # fmt: skip
     assert card["made_by"] == f"edgereverie {__version__}" and re.fullmatch(r"\d{4}-\d\d-\d\d", card["date"])
-    for said in ("18 of 27 answers hold a mistake: 66.7 % (33.3 to 100.0)", "`pope/official`", "33.3 % would be true",
-                 "None: what answered was not calibrated", "guard flag", "ababababab", "n = 9"):  # fmt: skip
+    for said in (
+        "18 of 27 answers are wrong, in whole or in part: 66.7 % (33.3 to 100.0)", "`pope/official`", "guard flag", "n = 9",
+        "33.3 % would be true", "None: what answered was not calibrated", "ababababab",
+    ):  # fmt: skip
         assert said in text
     for line in text.splitlines():
         if "%" in line and not line.startswith("|"):
@@ -113,6 +118,13 @@ def test_texts_of_models_stay_texts(measured: Callable[..., KeptRun], tmp_path: 
             assert widths.setdefault("open", cells) == cells
         else:
             widths.clear()
+
+
+@given(st.text())
+def test_any_text_stays_inside_its_line_and_cell(text: str) -> None:
+    (line,) = table(("a", "b"), [(text, "end")])[2:]
+    assert line.isprintable() or "\u200d" in line or "\u200c" in line
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3 and "<" not in line
 
 
 def test_it_goes_into_the_bundle_that_was_measured(

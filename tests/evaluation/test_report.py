@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
@@ -33,6 +35,7 @@ from edgereverie.evaluation.report import (
     write_report,
 )
 from edgereverie.evaluation.report_charts import BarGroup, Curve, bar_chart, line_chart
+from edgereverie.evaluation.report_gallery import gallery
 from edgereverie.evaluation.report_html import policy, render
 from edgereverie.evaluation.report_words import headline
 from edgereverie.evaluation.run import run_benchmark
@@ -338,6 +341,7 @@ def test_headlines_are_of_the_largest_split_and_of_every_kind_of_figure() -> Non
     }  # fmt: skip
     assert headline(asked) == list(asked)[:4]
     assert headline({}) == []
+    assert headline({"mmvet/official/all/score": 9, "mmvet/official/run-1/score": 9}) == ["mmvet/official/all/score"]
 
 
 def test_every_kind_of_question_has_its_share_with_an_interval(folder: Path) -> None:
@@ -396,3 +400,29 @@ def test_words_that_a_scorer_names_are_marked_in_the_text() -> None:
     assert "Two <mark>Crosses</mark>, a <mark>cross</mark>-bow &lt;b&gt; and a crossing." in marked
     assert "<mark>cross</mark>" not in page("a cross", "said yes to what is not there")
     assert "<mark>cross</mark>" not in page("a cross", "not in the picture: cross", right=1.0)
+
+
+@given(st.text(), st.text())
+def test_any_text_of_a_model_is_shown_as_it_is(text: str, note: str) -> None:
+    mark = Mark("1", text, 0.0, 1.0, f"not there: {note}")
+    said = Said(text, Answer(text or "x"), (Reading("chair/table", mark),))
+    shown = Exhibit(None, text, note, (said,), "chair", note, text)
+    page = Shown(f"<main>{gallery([shown], [text])}</main>")
+    assert page.paragraphs[:1] == [text or "x"] and page.open == []
+
+
+class Shown(Page):
+    """Also what stands in the paragraphs of answers."""
+
+    def __init__(self, text: str) -> None:
+        self.paragraphs: list[str] = []
+        super().__init__(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        super().handle_starttag(tag, attrs)
+        if tag == "p" and not attrs and "section" in self.open:
+            self.paragraphs.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.paragraphs and "section" in self.open and {"p", "ul"} & set(self.open) == {"p"}:
+            self.paragraphs[-1] += data

@@ -139,6 +139,7 @@ def test_the_page_is_readable_on_every_screen(opened: Opened, width: int, dark: 
     assert browser.run(_POOR) == []
     assert browser.run("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
     folder = Path(os.environ.get("EDGEREVERIE_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
     shot = folder / f"report-{width}-{'dark' if dark else 'light'}.png"
     browser.photograph(shot)
     assert shot.stat().st_size > 50_000
@@ -196,6 +197,13 @@ def test_filters_work_by_keyboard_alone(opened: Opened, report: Report) -> None:
     assert browser.run("document.activeElement.type") == "reset"
     browser.press("Enter")
     browser.until(f"{SHOWN}.length === {len(report.exhibits)}")
+
+
+def test_one_run_alone_has_no_filters_between_runs(opened: Opened, report: Report) -> None:
+    alone = tuple(replace(one, said=one.said[:1]) for one in report.exhibits if one.benchmark == "chair")
+    browser = opened(replace(report, runs=report.runs[:1], comparisons=(), exhibits=alone))
+    assert browser.run("[...document.querySelectorAll('.filters [name]')].map((e) => e.name)") == ["mistake"]
+    assert chosen(browser, "mistake", "0") == len(alone) > 0
 
 
 def test_a_long_gallery_comes_a_dozen_at_a_time(opened: Opened, report: Report) -> None:

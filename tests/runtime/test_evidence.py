@@ -189,14 +189,19 @@ def test_the_record_of_an_answer_tells_what_reading_it_again_does(backend: str, 
         own = model.answer(photo, turns, request.options)
         from edgereverie.runtime.evidence import _passes
 
-        seen, blind = _passes(request, own)
+        seen, blind = _passes(request, own, len(own.text))
         again = model.score_tokens(photo, turns, own.text)
         if len(again.log_probs) == len(
             seen.log_probs
         ):  # else the text is written in other tokens than it was generated in
             np.testing.assert_allclose(seen.log_probs, again.log_probs, atol=2e-3)
             np.testing.assert_allclose(seen.margins, again.margins, atol=2e-3)
-            np.testing.assert_allclose(blind.log_probs, model.score_tokens(None, turns, own.text).log_probs, atol=2e-3)
+            np.testing.assert_allclose(blind, model.score_tokens(None, turns, own.text).log_probs, atol=2e-3)
+        half = own.record[5].start
+        begun, begun_blind = _passes(request, own, half)
+        assert len(begun.log_probs) == len(begun_blind) == sum(token.start < half for token in own.record)
+        np.testing.assert_allclose(begun_blind, blind[: len(begun_blind)], atol=1e-4)
+        assert len(_passes(request, own, 0)[1]) == 0
 
 
 def test_backends_measure_alike(loadable, photo: Path) -> None:

@@ -129,6 +129,58 @@ def test_answers_to_other_questions_are_not_taken_over(calibrated: Path, tmp_pat
     ]
 
 
+def boxes(scenes: Path) -> list[tuple[str, int, list[tuple[str, list[float]]]]]:
+    """Each picture of a scenes file with its size and the shapes' boxes, as people would have drawn them."""
+    found = []
+    for known in read_annotations(scenes / "scenes.jsonl"):
+        things = [(one.name, list(one.box)) for one in known.things]
+        found.append((known.image, known.width, things))
+    return found
+
+
+def test_coco_instances_calibrate_a_bundle(calibrated: Path, starter_bundle: Path, tmp_path: Path) -> None:
+    """The drawn scenes told in COCO's form: objects and their numbers can be judged by it, colours and places cannot."""
+    scenes = calibrated.with_name("starter-calibration") / f"scenes-{IMAGES}-5"
+    names = sorted({name for _, _, things in boxes(scenes) for name, _ in things})
+    images, annotations = [], []
+    for number, (image, side, things) in enumerate(boxes(scenes), 1):
+        images.append({"id": number, "file_name": image, "width": side, "height": side})
+        for name, box in things:
+            kind = names.index(name) + 1
+            annotations.append(
+                {"id": len(annotations), "image_id": number, "category_id": kind, "bbox": box, "iscrowd": 0}
+            )
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    instances = tmp_path / "instances_val2014.json"
+    instances.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    bundle = shutil.copytree(starter_bundle, tmp_path / "starter")
+    stages.calibrate(bundle, str(instances), pictures=scenes / "images", images=IMAGES, seed=5)
+    told = Bundle.load(bundle).calibration
+    assert told["data"].startswith("instances_val2014.json, 80 pictures")
+    assert told["report"]["auroc/fusion"] > 0.7 and told["rules"]
+    with stages.open_model(str(bundle)) as model:
+        answer = model.answer(picture(calibrated), [Turn("user", "Describe the image.")], Options(), "abstain")
+    assert answer.abstained or "n = 32" in answer.guarantee
+
+
+def test_data_that_proves_nothing_false_is_refused_before_anything_is_asked(
+    calibrated: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Visual Genome lists what people noticed: what it does not name may be there all the same."""
+    scenes = calibrated.with_name("starter-calibration") / f"scenes-{IMAGES}-5"
+    rows = []
+    for number, (image, _, things) in enumerate(boxes(scenes), 1):
+        shutil.copy(scenes / "images" / image, tmp_path / f"{number}.jpg")
+        objects = [{"object_id": 100 * number + i, "names": [name], **dict(zip("xywh", box, strict=True))}
+                   for i, (name, box) in enumerate(things)]  # fmt: skip
+        rows.append({"image_id": number, "objects": objects})
+    (tmp_path / "objects.json").write_text(json.dumps(rows))
+    monkeypatch.setattr(stages.calibrating, "open_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    with pytest.raises(DataError, match="no claim could be judged false") as refused:
+        stages.calibrate(calibrated, str(tmp_path / "objects.json"))
+    assert "COCO's instances" in refused.value.hint
+
+
 def test_too_little_data_says_how_much_more_and_leaves_the_bundle(starter_bundle: Path, tmp_path: Path) -> None:
     bundle = shutil.copytree(starter_bundle, tmp_path / "starter")
     before = (bundle / "bundle.json").read_bytes()

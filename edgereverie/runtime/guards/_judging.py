@@ -45,7 +45,7 @@ class Judge:
         spans = tuple((token.start, token.end) for token in record)
         margins = np.array([token.margin for token in record])
         seen = Scored(np.array([token.log_prob for token in record]), spans, margins)
-        blind, out = Scored(np.array(self._blind_log_probs), spans, margins), []
+        blind, out = np.array(self._blind_log_probs), []
         for index, one in found:
             told = evidence_of(every, index, seen, blind, self._odds)
             support = fusion.support(told, one.kind)
