@@ -88,6 +88,9 @@ def findings(nouns: Iterable[str], item: AmberItem, similarity: Similarity) -> F
 def count_descriptions(
     items: Sequence[AmberItem], texts: Mapping[str, str], similarity: Similarity
 ) -> tuple[tuple[Tally, ...], list[Mark]]:
+    """The tally ``generative``, none without items, and the marks. Raises what a similarity raises without its model."""
+    if items:
+        similarity("dog", "dog")  # loads what it takes: that it is missing shows even where no word must be compared
     rows, marks = [], []
     for item in items:
         found = findings(_nouns(texts[item.id], item.words), item, similarity)
