@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgereverie.errors import DataError
-from edgereverie.evaluation.answer_files import Faults
+from edgereverie.evaluation.answer_files import some
 from edgereverie.evaluation.benchmarks._chair_truth import Known, coco_truth, image_id
 from edgereverie.evaluation.benchmarks._chair_words import Reader, Synonyms, pattern_reader, synonyms_of
 from edgereverie.evaluation.benchmarks.base import Item
@@ -86,19 +86,17 @@ def _picture(source: Source, name: str, where: str) -> Path:
 
 
 def _listed(path: Path, known: Known) -> list[str]:
-    faults, ids = Faults(), []
+    faults, found = [], dict[str, int]()
     for number, line in enumerate(text_of(path).splitlines(), start=1):
         id = image_id(line.strip())
         if id not in known.names:
-            faults.add(
-                f"pictures that {known.path.name} does not know", f"{line.strip() or 'an empty line'} ({path}:{number})"
-            )
-        elif id in ids:
-            faults.add("pictures named twice", f"{id} ({path}:{number})")
-        else:
-            ids.append(id)
-    faults.check(f"Name pictures of {known.path}, each once.")
-    return ids
+            faults.append(f"line {number}: {known.path.name} knows no picture {line.strip()!r}")
+        elif found.setdefault(id, number) != number:
+            faults.append(f"line {number}: picture {id} stands on line {found[id]} already")
+    if faults or not found:
+        raise DataError(f"{path}: {some(faults) if faults else 'the file is empty'}.",
+                        hint="Name pictures by COCO's ids or file names, one on each line.")  # fmt: skip
+    return list(found)
 
 
 def _held_out(names: Mapping[str, str], limit: int | None) -> list[str]:

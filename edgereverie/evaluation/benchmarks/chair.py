@@ -106,7 +106,13 @@ class Chair(Benchmark):
         rows = [row for _, row in rows_of(answers)]
         if not rows:
             raise DataError(f"{answers}: the file holds no captions.")
-        return coco_items(source, described={id for row in rows if (id := _coco_id(row))})
+        return coco_items(source, described={id for row in rows for one in _together(row) if (id := _coco_id(one))})
+
+
+def _together(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The answers on one line of an evaluation's journal; of other files, the row itself."""
+    answers = row.get("answers")
+    return [one for one in answers if isinstance(one, dict)] if isinstance(answers, list) else [row]
 
 
 def _id(row: Mapping[str, Any]) -> str | None:

@@ -1,7 +1,7 @@
 """Words and punctuation of one sentence, as the Penn Treebank separates them.
 
 The rules are those of ``NLTKWordTokenizer`` in nltk 3.8.1, with which the published CHAIR and AMBER figures are made; later
-versions treat single quotes and long dashes otherwise, so figures would hang on the version that happens to be installed.
+versions treat single quotes and long dashes otherwise.
 """
 
 from __future__ import annotations
