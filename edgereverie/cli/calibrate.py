@@ -15,9 +15,7 @@ def calibrate(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     data: Annotated[
         str,
-        typer.Option(
-            help="scenes, annotations (COCO, scenes.jsonl), or JSONL of objects or yes/no questions."
-        ),
+        typer.Option(help="scenes, annotations (COCO, scenes.jsonl), or JSONL of objects or yes/no questions."),
     ],
     pictures: Annotated[
         Path | None, typer.Option(help="Where image paths start. Default: images/ beside the data.", show_default=False)

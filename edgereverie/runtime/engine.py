@@ -138,8 +138,9 @@ def check_feed(engine: Engine, length: int, ids: Sequence[int], features: np.nda
     array = np.asarray(ids, dtype=np.int64)
     if array.ndim != 1 or array.size == 0:
         raise BackendError("There are no tokens to feed.")
-    if array.min() < 0 or array.max() >= engine.vocabulary:
-        stranger = int(array.min() if array.min() < 0 else array.max())
+    least, most = int(array.min()), int(array.max())
+    if least < 0 or most >= engine.vocabulary:
+        stranger = least if least < 0 else most
         raise BackendError(
             f"Token id {stranger} is outside the model's vocabulary of {engine.vocabulary:,}.",
             hint="tokenizer.json and the weights must be of the same model.",
@@ -149,7 +150,7 @@ def check_feed(engine: Engine, length: int, ids: Sequence[int], features: np.nda
             f"The conversation needs {length + array.size:,} tokens, the model's context holds {engine.context:,}.",
             hint="Shorten the conversation, or start a new one.",
         )
-    places = int((array == engine.image_token).sum())
+    places = int(np.count_nonzero(array == engine.image_token))
     rows = 0 if features is None else len(features)
     if places != rows:
         raise BackendError(

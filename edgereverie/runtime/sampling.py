@@ -88,6 +88,33 @@ def choose(
     return token, measured(logits, token, best)
 
 
+def choose_each(
+    logits: Sequence[np.ndarray],
+    allowed: np.ndarray,
+    options: Options,
+    records: Sequence[Sequence[Token]],
+    rngs: Sequence[np.random.Generator],
+) -> list[tuple[int, tuple[float, float, float, int]]]:
+    """``choose`` for several answers, each with its own record and chance. Where all get their likeliest token, as greedy ones
+    do, that is measured for all at once.
+    """
+    rows = np.stack(logits)
+    best, lanes = rows.argmax(axis=1), np.arange(len(rows))
+    if options.temperature > 0 or options.repetition_penalty != 1 or not allowed[best].all():
+        each = zip(logits, records, rngs, strict=True)
+        return [choose(row, allowed, options, record, rng) for row, record, rng in each]
+    top = rows[lanes, best]
+    _require_numbers(top)
+    shifted = np.maximum(rows - top[:, None], _FLOOR)
+    weights = np.exp(shifted)
+    total = weights.sum(axis=1, dtype=np.float64)
+    entropy = np.log(total) - np.einsum("ij,ij->i", weights, shifted) / total
+    shifted[lanes, best] = -np.inf
+    margin = np.minimum(top.astype(np.float64) - rows[lanes, shifted.argmax(axis=1)], _NEVER)
+    figures = zip(best.tolist(), (-np.log(total)).tolist(), margin.tolist(), entropy.tolist(), strict=True)
+    return [(token, (log_prob, apart, max(unsure, 0.0), 0)) for token, log_prob, apart, unsure in figures]
+
+
 def measured(logits: np.ndarray, token: int, best: int) -> tuple[float, float, float, int]:
     """Log-probability, margin, entropy and rank of ``token``, all finite. best: the likeliest token.
 

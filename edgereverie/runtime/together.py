@@ -14,7 +14,7 @@ from edgereverie.records import Answer, Options, Turn
 from edgereverie.runtime.drafting import Draft
 from edgereverie.runtime.engine import CacheFull, Feed, Stream
 from edgereverie.runtime.request import Request
-from edgereverie.runtime.sampling import choose
+from edgereverie.runtime.sampling import choose_each
 
 if TYPE_CHECKING:
     from edgereverie.runtime.model import Model
@@ -126,10 +126,15 @@ def _written(
         lanes = [(draft, np.random.default_rng(options.seed)) for draft, _ in group]
         while feeds:
             fed = model.sight.room(partial(model.engine.feed_many, feeds), prefix)
-            going = []
-            for feed, lane, logits in zip(feeds, lanes, fed, strict=True):
-                if (token := _next(model, *lane, logits[-1], options)) is not None:
-                    going.append((Feed(feed.stream, [token]), lane))
+            drafts, rngs = zip(*lanes, strict=True)
+            chosen = choose_each(
+                [rows[-1] for rows in fed], model.allowed, options, [draft.record for draft in drafts], rngs
+            )
+            going = [
+                (Feed(feed.stream, [token]), lane)
+                for feed, lane, (token, own) in zip(feeds, lanes, chosen, strict=True)
+                if _goes_on(lane[0], token, own)
+            ]
             feeds, lanes = [feed for feed, _ in going], [lane for _, lane in going]
     finally:
         for stream in streams:
@@ -140,11 +145,10 @@ def _written(
     return [draft.answer(seconds=share) for draft, _ in group]
 
 
-def _next(model: Model, draft: Draft, rng: np.random.Generator, logits: np.ndarray, options: Options) -> int | None:
-    """Append the next token; it is also returned, to be fed, unless the answer ended."""
-    token, own = choose(logits, model.allowed, options, draft.record, rng)
+def _goes_on(draft: Draft, token: int, own: tuple[float, float, float, int]) -> bool:
+    """Append the token; whether more follow."""
     if token in draft.ends:
         draft.ended = "stop"
-        return None
+        return False
     draft.add(token, own)
-    return token if draft.ended is None and draft.left else None
+    return draft.ended is None and draft.left > 0

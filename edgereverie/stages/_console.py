@@ -32,7 +32,8 @@ def long_bar(title: str, every: float = 60.0) -> Iterator[Callable[[int, int], N
         with bar(title) as tell:
             yield tell
         return
-    began, first, said = time.monotonic(), None, time.monotonic()
+    began = said = time.monotonic()
+    first: int | None = None
 
     def tell(done: int, total: int) -> None:
         nonlocal first, said

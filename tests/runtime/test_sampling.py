@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edgereverie.errors import BackendError
 from edgereverie.records import Options, Token, Turn, as_json
 from edgereverie.runtime.model import Model
-from edgereverie.runtime.sampling import check_options, choose, kept, log_softmax
+from edgereverie.runtime.sampling import check_options, choose, choose_each, kept, log_softmax
 
 FREE = np.ones(5, bool)
 # Probabilities 0.4, 0.3, 0.15, 0.1, 0.05, not in order.
@@ -185,6 +185,32 @@ def test_what_is_measured_is_arithmetic_and_always_finite(values: list[float], c
     assert margin == pytest.approx(min(ordered[0] - ordered[1], 745.0), abs=1e-6)
     assert rank == (logits > logits[token]).sum() and (sampled or rank == 0)
     json.dumps(as_json(Token(token, 0, 0, log_prob, margin, entropy, rank)), allow_nan=False)
+
+
+@pytest.mark.parametrize("options", [
+    Options(), Options(temperature=0.8, top_k=5), Options(repetition_penalty=1.5), Options(temperature=1.0, top_p=0.7),
+], ids=["greedy", "top_k", "penalty", "nucleus"])  # fmt: skip
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_several_answers_get_the_tokens_that_each_would_get_alone(options: Options, forbidden: bool) -> None:
+    source = np.random.default_rng(11)
+    for _ in range(50):
+        rows = list((source.normal(size=(5, 40)) * 6).astype(np.float32))
+        rows[2][7] = -np.inf
+        rows[3][5] = rows[3][9] = 60.0  # a tie: the lower id comes
+        allowed = np.ones(40, bool)
+        allowed[int(rows[0].argmax())] = not forbidden
+        records = [[Token(int(at), 0, 1, -1.0, 0.5, 1.0, 0)] for at in source.integers(0, 40, 5)]
+        rngs, same = ([np.random.default_rng(seed) for seed in range(5)] for _ in range(2))
+        found = choose_each(rows, allowed, options, records, list(rngs))
+        for (token, own), row, record, rng in zip(found, rows, records, same, strict=True):
+            alone, figures = choose(row, allowed, options, record, rng)
+            assert token == alone and own == pytest.approx(figures, abs=1e-6)
+
+
+def test_logits_that_are_no_numbers_are_refused_in_company_too() -> None:
+    rows = [np.zeros(4, np.float32), np.full(4, np.nan, np.float32)]
+    with pytest.raises(BackendError, match="not numbers"):
+        choose_each(rows, np.ones(4, bool), Options(), [[], []], [np.random.default_rng(0)] * 2)
 
 
 def test_greedy_compares_the_logits_themselves() -> None:

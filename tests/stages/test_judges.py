@@ -97,11 +97,11 @@ def test_what_a_judge_said_is_scored_again_without_it(serve: Callable[..., Any],
     answers = tmp_path / "answers.json"
     rows = [{"image_id": f"p{n}", "model_answer": f"Perhaps a ring, as for {n}."} for n in range(3)]
     answers.write_text(json.dumps(rows))
-    found = stages.score("mmhal", answers, data=data, judgements=journals[0])
+    found = stages.score("mmhal", answers, data=data, judge=stages.JudgeAt(said=journals[0]))
     assert (found.run.judge, found.run.results[0].scores[0].value) == ("scripted", 4.0)
     answers.write_text(json.dumps([{**row, "model_answer": f"A star, {row['image_id']}."} for row in rows]))
     with pytest.raises(DataError, match="3 requests about other answers"):
-        stages.score("mmhal", answers, data=data, judgements=journals[0])
+        stages.score("mmhal", answers, data=data, judge=stages.JudgeAt(said=journals[0]))
 
 
 def test_a_judge_that_is_missing_idle_or_without_its_key_is_told_before_anything_is_asked(

@@ -75,14 +75,15 @@ class OnnxEngine:
         """
         from edgereverie.runtime.backends._onnx_cache import met, together
 
+        several = len(feeds) > 1 and "attention_mask" in self._takes
+        if not several or any(len(feed.ids) != 1 for feed in feeds):
+            out = feed_in_turn(self, feeds)
+            if several:
+                met([feed.stream._opened() for feed in feeds])
+            return out
         arrays = check_feeds(self, feeds)
         caches = [feed.stream._opened() for feed in feeds]
-        several = len(feeds) > 1 and "attention_mask" in self._takes
-        lanes = None
-        if several and all(len(array) == 1 for array in arrays):
-            lanes = together(caches)
-        elif several:
-            met(caches)
+        lanes = together(caches)
         if lanes is None:
             return feed_in_turn(self, feeds)
         order = np.argsort([cache.lane for cache in caches])
