@@ -57,6 +57,11 @@ def _show(found: Compared) -> None:
         + (f" No p can be under {max(draws):.4f}: so many swaps are drawn." if draws else ""),
         style="dim",
     )
+    versions = dict.fromkeys(one.versions.get("edgereverie", "unknown") for one in found.kept)
+    if len(versions) > 1:
+        terminal.print(
+            f"Scored by different versions of edgereverie: {', '.join(versions)}.", style="yellow", markup=False
+        )
     if found.report:
         done(found.report)
 
@@ -68,7 +73,12 @@ def _values(found: Compared) -> dict[str, Any]:
     return finite({
         "edgereverie": "comparison",
         "runs": [
-            {"label": one.label, "artefact": one.artefact, "data": {run.benchmark: run.data for run in one.runs}}
+            {
+                "label": one.label,
+                "artefact": one.artefact,
+                "versions": dict(one.versions),
+                "data": {run.benchmark: run.data for run in one.runs},
+            }
             for one in found.kept
         ],
         "common": as_json(found.parts),

@@ -69,8 +69,9 @@ def evaluate(
 
     benchmarks, data, images, splits, limit: see ``Chosen``; without data the project's own held-out scenes, drawn into the
     report folder. asked: how models are asked, plainly where it is None. labels: what people call the models, all or none of
-    them. card: write each model's hallucination card, into its bundle where it is one. What cannot work is told before a model
-    is loaded; a run that was killed goes on where it was when the same call is made again.
+    them. card: write each model's hallucination card into the folder, or its cards/LABEL where there are several, and into its
+    bundle where it is one. What cannot work is told before a model is loaded; a run that was killed goes on where it was when
+    the same call is made again.
     """
     from edgereverie.evaluation.kept import keep
     from edgereverie.evaluation.report import report_of, terminal_table, write_report

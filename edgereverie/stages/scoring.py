@@ -70,8 +70,7 @@ def score(
     default their file's name. out: a folder for the kept run and a report over all that are kept there. Raises DataError that
     lists all that does not fit.
     """
-    from edgereverie.evaluation.kept import KeptRun, keep, load
-    from edgereverie.evaluation.report import report_of, write_report
+    from edgereverie.evaluation.kept import KeptRun
     from edgereverie.evaluation.scoring import disagreements, score_file
     from edgereverie.evaluation.source import Source
 
@@ -87,10 +86,7 @@ def score(
         label, ", ".join(backends), "", ",".join(guards) or "none", 0,
         versions(), (run,),
     )  # fmt: skip
-    page = None
-    if out:
-        keep(out, kept)
-        _, page = write_report(out, report_of(load(out), title=f"{answers.name}: scores"))
+    page = _gathered(out, kept) if out else None
     return Scored(kept, disagreements(run), page)
 
 
@@ -121,6 +117,25 @@ def compare(paths: Sequence[Path], *, common: bool = False, out: Path | None = N
         notes = tuple(part.told() for part in parts)
         _, page = write_report(out, report_of(kept, title="Comparison", notes=notes))
     return Compared(kept, found, parts, page)
+
+
+def _gathered(out: Path, kept: KeptRun) -> Path:
+    """The page over all runs of a folder and this one, which is kept there; one of the same label gives way.
+
+    Raises DataError, and leaves the folder as it was, where they were asked different questions.
+    """
+    from edgereverie.evaluation.kept import keep, load
+    from edgereverie.evaluation.report import report_of, write_report
+
+    runs = {one.label: one for one in (load(out) if (out / "runs").is_dir() else [])}
+    try:
+        report = report_of([*(runs | {kept.label: kept}).values()], title="Scores")
+    except DataError as error:
+        raise DataError(
+            f"{out} holds runs that {kept.label} does not go with. {error}", hint="Name another folder with --out."
+        ) from None
+    keep(out, kept)
+    return write_report(out, report)[1]
 
 
 def _load(path: Path) -> list[KeptRun]:

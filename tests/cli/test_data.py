@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -280,6 +281,28 @@ def test_get_offline_takes_what_was_placed_by_hand(command: Command, tmp_path: P
     (tmp_path / "chair" / "synonyms.txt").write_text("altered")
     done = command("data", "get", "chair", "--out", str(tmp_path), "--offline")
     assert done.code == 1 and "its SHA-256 is" in done.err
+
+
+def test_get_unpacks_archives_where_their_content_belongs(command: Command, tmp_path: Path) -> None:
+    done = command("data", "get", "mmvet", "--out", str(tmp_path), "--offline")
+    assert done.code == 1 and f"an archive: --unpack puts its content into {tmp_path / 'mmvet'}" in done.out
+    (tmp_path / "mmvet").mkdir()
+    with zipfile.ZipFile(tmp_path / "mmvet" / "mm-vet.zip", "w") as packed:
+        packed.writestr("mm-vet/mm-vet.json", "{}")
+        packed.writestr("mm-vet/images/v1_0.png", b"1")
+    done = command("data", "get", "mmvet", "--out", str(tmp_path), "--offline")
+    assert done.code == 0 and "mm-vet.zip is an archive: --unpack" in done.out
+    assert not (tmp_path / "mmvet" / "mm-vet.json").exists()
+    for told in ("2 files unpacked", "unpacked before"):
+        done = command("data", "get", "mmvet", "--out", str(tmp_path), "--offline", "--unpack")
+        assert done.code == 0 and told in done.out
+        assert (tmp_path / "mmvet" / "mm-vet.json").is_file() and (tmp_path / "mmvet" / "images" / "v1_0.png").is_file()
+
+
+def test_get_puts_pictures_that_are_fetched_apart_beside_their_questions(command: Command, tmp_path: Path) -> None:
+    done = command("data", "get", "amber-images", "--out", str(tmp_path), "--offline")
+    assert f"missing: {tmp_path / 'amber' / 'AMBER.zip'}" in done.out
+    assert f"--unpack puts its pictures into {tmp_path / 'amber' / 'images'}" in done.out
 
 
 def test_get_shows_the_licence_before_it_fetches(

@@ -389,3 +389,14 @@ def test_a_judge_s_words_are_scored_and_named(command: Callable[..., Any], golde
 def test_a_judge_that_nobody_needs_is_refused(score: Callable[..., Any], tmp_path: Path) -> None:
     done = score(answers(), "--judgements", str(tmp_path / "answers.jsonl"))
     assert done.code == 1 and "official of pope needs none" in done.err
+
+
+def test_a_folder_with_runs_over_other_questions_stays_as_it_was(score: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert score(answers(), "--out", str(out), "--label", "whole").code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    done = score(answers()[:6], "--limit", "2", "--out", str(out), "--label", "part")
+    assert done.code == 1 and "holds runs that part does not go with" in done.err and "another folder" in done.err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert score(answers("No"), "--out", str(out), "--label", "whole").code == 0  # the same label gives way
+    assert [path.name for path in (out / "runs").iterdir()] == ["whole.json"]

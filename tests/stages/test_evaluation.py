@@ -194,6 +194,9 @@ def test_the_hallucination_card_goes_into_the_bundle(bundle: Callable[..., str],
     for folder in (tmp_path / "out", mine):
         assert (folder / "card.md").is_file() and (folder / "card.json").is_file()
     stages.evaluate([str(mine)], **settings)  # its card makes no other artefact of it: the journal goes on
+    stages.evaluate([str(mine), bundle("gguf-q8-0")], labels=["one", "two"], **settings)
+    for label in ("one", "two"):
+        assert label in (tmp_path / "out" / "cards" / label / "card.md").read_text(encoding="utf-8")
 
 
 # Processes
