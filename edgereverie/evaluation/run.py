@@ -72,11 +72,11 @@ class Run:
 def questions(
     benchmark: Benchmark, source: Source, *, variants: Sequence[str] = (), limit: int | None = None
 ) -> Questions:
-    """variants: ways of scoring; by default the benchmark's own. limit: the first so many pictures. Raises DataError."""
+    """variants: ways of scoring, "" for the benchmark's own. limit: the first so many pictures. Raises DataError."""
     if limit is not None and limit < 1:
         raise DataError(f"The limit is {limit} pictures, expected at least 1.", hint="Leave it out to ask everything.")
     items = benchmark.items(source, limit)
-    ways = tuple(dict.fromkeys(variants)) or (benchmark.default(items),)
+    ways = tuple(dict.fromkeys(name or benchmark.default(items) for name in variants or ("",)))
     for way in ways:
         variant = variant_of(benchmark, way)
         if variant.judge is None:

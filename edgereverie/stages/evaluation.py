@@ -166,10 +166,15 @@ def _alone(journal: Path | None) -> Iterator[None]:
 
 
 def _ways(names: Sequence[str]) -> dict[str, list[str]]:
+    """Ways of scoring by benchmark, "" for its own.
+
+    >>> _ways(["pope", "pope/vcd", "chair"])
+    {'pope': ['', 'vcd'], 'chair': ['']}
+    """
     ways: dict[str, list[str]] = {}
     for name in names:
         benchmark, _, variant = name.partition("/")
-        ways.setdefault(benchmark, []).extend([variant] if variant else [])
+        ways.setdefault(benchmark, []).append(variant)
     return ways
 
 

@@ -196,6 +196,11 @@ def test_what_one_hand_answered_is_kept_when_another_fails(folder: Path, tmp_pat
 # Ways of scoring
 
 
+def test_a_benchmark_s_own_way_is_scored_beside_one_that_is_named(folder: Path) -> None:
+    run = run_benchmark(POPE, Source(folder), Speaker(), variants=["", "vcd", "official"])
+    assert [result.scorer for result in run.results] == ["pope/official", "pope/vcd"]
+
+
 def test_ways_are_checked_before_anything_is_asked(folder: Path) -> None:
     speaker = Speaker()
     with pytest.raises(DataError, match="knows no scoring 'offical'") as caught:
