@@ -6,7 +6,10 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 # Tests side by side would take each other's cores; read when torch and numpy are imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -39,6 +42,29 @@ def golden() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no golden data at {folder}; set EDGEREVERIE_GOLDEN")
     return folder
+
+
+@pytest.fixture(scope="session")
+def scripted() -> ModuleType:
+    """A server of OpenAI's protocol that says what a test wants it to say."""
+    spec = spec_from_file_location("_scripted_teacher", CHECKOUT / "tests" / "synthesis" / "_teacher.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def serve(scripted: ModuleType) -> Iterator[Callable[..., Any]]:
+    """``serve(answer, fault)``: such a server, closed when the test ends."""
+    running: list[Any] = []
+
+    def start(*positional: Any, **named: Any) -> Any:
+        running.append(scripted.Scripted(*positional, **named))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()
 
 
 @pytest.fixture

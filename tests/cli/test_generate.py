@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,29 +31,6 @@ KEY = "sk-very-secret-0123456789"
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replies are flushed one by one; what a busy disk makes of that is not the matter here."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(scope="module")
-def scripted() -> ModuleType:
-    """The scripted teacher of the tests of the synthesis."""
-    path = Path(__file__).parent.parent / "synthesis" / "_teacher.py"
-    spec = spec_from_file_location("_scripted_teacher", path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def serve(scripted: ModuleType) -> Iterator[Callable[..., Any]]:
-    running: list[Any] = []
-
-    def start(*positional: Any, **named: Any) -> Any:
-        running.append(scripted.Scripted(*positional, **named))
-        return running[-1]
-
-    yield start
-    for server in running:
-        server.close()
 
 
 @pytest.fixture

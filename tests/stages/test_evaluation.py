@@ -9,10 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -57,28 +56,6 @@ def bundle(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
         return made[profile, trained]
 
     return find
-
-
-@pytest.fixture(scope="session")
-def scripted() -> ModuleType:
-    place = CHECKOUT / "tests" / "synthesis" / "_teacher.py"
-    spec = spec_from_file_location("_scripted_server", place)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def serve(scripted: ModuleType) -> Iterator[Callable[..., Any]]:
-    running: list[Any] = []
-
-    def start(*positional: Any, **named: Any) -> Any:
-        running.append(scripted.Scripted(*positional, **named))
-        return running[-1]
-
-    yield start
-    for server in running:
-        server.close()
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,6 @@ from edgereverie import stages
 from edgereverie.errors import BackendError, DataError, TeacherError
 
 KINDS = ("attribute", "adversarial", "other")
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Any]]:
-    path = Path(__file__).parent.parent / "synthesis" / "_teacher.py"
-    spec = spec_from_file_location("_scripted_servers", path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    running: list[Any] = []
-
-    def start(answer: Callable[[dict[str, Any]], str]) -> Any:
-        running.append(module.Scripted(answer))
-        return running[-1]
-
-    yield start
-    for one in running:
-        one.close()
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,28 +20,6 @@ def _no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest
     """Thousands of replies are flushed one by one; only the journal's own tests and the kills wait for that."""
     if request.path.stem not in ("test_journal", "test_kill"):
         monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(scope="session")
-def scripted() -> ModuleType:
-    spec = spec_from_file_location("_scripted_teacher", Path(__file__).parent / "_teacher.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def serve(scripted: ModuleType) -> Iterator[Callable[..., Any]]:
-    """``serve(answer, fault)``: a server that is closed when the test ends."""
-    running: list[Any] = []
-
-    def start(*positional: Any, **named: Any) -> Any:
-        running.append(scripted.Scripted(*positional, **named))
-        return running[-1]
-
-    yield start
-    for server in running:
-        server.close()
 
 
 @pytest.fixture
