@@ -31,6 +31,7 @@ class HfEngine:
     backend = "hf"
     grammar = False
     branching = False
+    batching = False
 
     def __init__(self, model: nn.Module, context: int) -> None:
         self._model = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -45,6 +45,7 @@ class LlamaEngine:
     backend = "llamacpp"
     grammar = True
     branching = True
+    batching = True
 
     def __init__(self, bundle: Bundle, device: str = "cpu", *, precise: bool) -> None:
         from llama_cpp import llama_cpp as lib
