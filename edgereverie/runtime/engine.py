@@ -63,7 +63,6 @@ class Engine(Protocol):
 
     device: what it computes on, ``cpu`` or ``cuda``. grammar: whether ``constraint`` knows grammars. branching: whether
     ``feed_many`` computes several forks of one beginning together without a copy of it; else they are quicker one by one.
-    batching: whether it computes a token of several streams in one pass; else they come one after the other.
     """
 
     backend: str
@@ -73,7 +72,6 @@ class Engine(Protocol):
     image_token: int
     grammar: bool
     branching: bool
-    batching: bool
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """(3, side, side) float32, prepared by image.prepare -> (image tokens, width) float32 features."""

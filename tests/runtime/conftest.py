@@ -110,7 +110,7 @@ class ScriptedStream:
 class ScriptedEngine:
     """An engine without weights. rule: token ids so far -> logits (vocabulary,). Counts what it was asked to do."""
 
-    backend, device, grammar, branching, batching = "scripted", "cpu", False, True, True
+    backend, device, grammar, branching = "scripted", "cpu", False, True
 
     def __init__(self, vocabulary: int, image_token: int, tokens: int, rule: Callable, context: int = 512) -> None:
         self.vocabulary, self.image_token, self.context, self.rule = vocabulary, image_token, context, rule

@@ -69,27 +69,9 @@ def test_the_second_stream_is_opened_at_the_first_unsure_step_and_catches_up_in_
     model = _talker.talker(words, says)
     ask(model, VCD)
     blind = len(model.prompt(None, [Turn("user", "What is it?")])[0])
-    # "A" alone, then the second stream's prompt and "A"; "moon" goes into both.
+    # "A" alone, then the second stream's prompt and "A"; "moon" goes into both, for the step before was unsure.
     assert model.engine.fed == prompt + 1 + blind + 1 + 2
     assert model.engine.together == [2]
-
-
-def test_the_second_stream_reads_along_where_that_is_one_pass_and_else_catches_up(words: Any) -> None:
-    """Unsure behind "A", sure of the next three words, unsure again."""
-
-    def twice(question: str, seen: bool, said: str) -> Any:
-        if said == "A":
-            return {"red": 0.6, "blue": 0.3}
-        rest = {"": "A", "A red": "ring", "A red ring": "and", "A red ring and": "a"}
-        return {rest[said]: 0.99} if said in rest else {"star": 0.6, "moon": 0.3} if said.endswith(" a") else {"": 0.99}
-
-    along = _talker.talker(words, twice)
-    apart = _talker.talker(words, twice)
-    apart.engine.batching = False
-    texts = {ask(model, VCD).text for model in (along, apart)}
-    assert len(texts) == 1 and len(next(iter(texts)).split()) == 6
-    assert along.engine.together == [2] * 5  # every word behind "A"
-    assert apart.engine.together == [2, 2]  # "red", and the last
 
 
 def test_the_gate(words: Any) -> None:

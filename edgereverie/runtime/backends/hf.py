@@ -31,7 +31,6 @@ class HfEngine:
     backend = "hf"
     grammar = False
     branching = False
-    batching = False
 
     def __init__(self, model: nn.Module, context: int) -> None:
         self._model = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -45,7 +45,6 @@ class LlamaEngine:
     backend = "llamacpp"
     grammar = True
     branching = True
-    batching = True
 
     def __init__(self, bundle: Bundle, device: str = "cpu", *, precise: bool) -> None:
         from llama_cpp import llama_cpp as lib

@@ -47,7 +47,6 @@ class OnnxEngine:
         present = [_PAST.sub(r"present.\1.\2", name) for name in past]
         _onnx.names_of(self._decoder, path, {"inputs_embeds", *past[:1]}, {"logits", *present})
         self._takes = frozenset(inputs)
-        self.batching = "attention_mask" in self._takes
         logits = next(entry for entry in self._decoder.get_outputs() if entry.name == "logits")
         self.vocabulary = _number(logits.shape[-1], "logits", path)
         self._logits = _onnx.DTYPES[logits.type]
@@ -76,7 +75,7 @@ class OnnxEngine:
         """
         from edgereverie.runtime.backends._onnx_cache import met, together
 
-        several = len(feeds) > 1 and self.batching
+        several = len(feeds) > 1 and "attention_mask" in self._takes
         if not several or any(len(feed.ids) != 1 for feed in feeds):
             out = feed_in_turn(self, feeds)
             if several:

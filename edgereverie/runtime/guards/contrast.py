@@ -28,8 +28,8 @@ class Contrast:
     """Steps whose likeliest token has less than ``gate`` probability are decided with a second stream; sure ones are plain.
 
     other: what the second stream sees: ``none`` is no picture, ``blank`` a grey one, ``noised`` the same one with VCD's
-        diffusion noise of step ``noise``. It is opened at the first unsure step and reads along from then on, in one pass
-        with the first where the engine can: to catch up by several tokens at each unsure step costs a CPU more.
+        diffusion noise of step ``noise``. It is opened at the first unsure step, and read together with the first while
+        steps stay unsure.
     form: ``m3id`` takes more off the longer the answer (decay), ``vcd`` always the same (alpha), ``guided`` is PAI's guidance
         on log-probabilities (gamma), ``adaptive`` ONLY's rule, which adds the streams where they nearly agree (near).
     beta: tokens less than beta times as likely as the likeliest are never said. The defaults are the publications'.
@@ -102,7 +102,7 @@ class Contrasted:
     def step(self, token: int) -> None:
         self._record.append(measured(self._seen, token, int(self._seen.argmax())))
         room, engine = self._model.sight.room, self._model.engine
-        if self._second is not None and not self._unread and (self._open or engine.batching):
+        if self._open and self._second is not None and not self._unread:  # unsure steps come in runs
             feeds = [Feed(self._stream, [token]), Feed(self._second, [token])]
             seen, other = room(lambda: engine.feed_many(feeds))
             self._seen = seen[-1]
