@@ -289,6 +289,7 @@ def test_it_fits_every_width_and_its_colours_can_be_read(
     poor = browser.run(_CONTRAST)
     assert poor == []
     if folder := os.environ.get("EDGEREVERIE_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
         browser.photograph(Path(folder) / f"page-{width}-{'dark' if dark else 'light'}.png")
 
 
