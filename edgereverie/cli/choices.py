@@ -129,6 +129,17 @@ Backend = Annotated[
         callback=known("BACKENDS", "auto"), help="hf, llamacpp or onnxrt; auto takes what the model is made for."
     ),
 ]
+JUDGES = "Judges"  # their panel in the help
+Judge = Annotated[
+    str | None,
+    typer.Option(help="Who judges what no rule can score: a server, a bundle, a folder.", rich_help_panel=JUDGES),
+]
+JudgeModel = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The judge, where its server has several.", rich_help_panel=JUDGES)
+]
+JudgeKey = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The variable with the judge's key.", rich_help_panel=JUDGES)
+]
 
 
 def _drawn(kind: Any, default: Any, help: str, **how: Any) -> tuple[Any, Any]:

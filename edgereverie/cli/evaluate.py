@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgereverie.cli.choices import Backend, GuardProfile, benchmarks, guarding, guards_named
+from edgereverie.cli.choices import (
+    JUDGES,
+    Backend,
+    GuardProfile,
+    Judge,
+    JudgeKey,
+    JudgeModel,
+    benchmarks,
+    guarding,
+    guards_named,
+)
 from edgereverie.cli.console import Stopped, done, print_json
 
 if TYPE_CHECKING:
     from edgereverie.stages import JudgeAt
 
-_SERVERS, _JUDGES = "Servers", "Judges"
+_SERVERS = "Servers"
 
 
 def evaluate(
@@ -58,20 +68,11 @@ def evaluate(
             metavar="NAME", help="The environment variable that holds the server's key.", rich_help_panel=_SERVERS
         ),
     ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(help="Who judges what no rule can score: a server, a bundle, a folder.", rich_help_panel=_JUDGES),
-    ] = None,
-    judge_model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The judge, where its server has several.", rich_help_panel=_JUDGES),
-    ] = None,
-    judge_key_env: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The variable with the judge's key.", rich_help_panel=_JUDGES),
-    ] = None,
+    judge: Judge = None,
+    judge_model: JudgeModel = None,
+    judge_key_env: JudgeKey = None,
     judgements: Annotated[
-        Path | None, typer.Option(help="What a judge said before, in place of one.", rich_help_panel=_JUDGES)
+        Path | None, typer.Option(help="What a judge said before, in place of one.", rich_help_panel=JUDGES)
     ] = None,
 ) -> None:
     """Measure hallucination, and write report.json and report.html.

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgereverie.cli.choices import benchmarks
+from edgereverie.cli.choices import JUDGES, Judge, JudgeKey, JudgeModel, benchmarks
 from edgereverie.cli.console import Stopped, console, done, print_json
 from edgereverie.cli.evaluate import judge_at
 
 if TYPE_CHECKING:
     from edgereverie.stages.scoring import Scored
-
-_JUDGES = "Judges"
 
 
 def score(
@@ -40,22 +38,14 @@ def score(
     out: Annotated[Path | None, typer.Option(help="Folder for the kept run, and a report over all kept there.")] = None,
     show: Annotated[int, typer.Option(min=0, help="How many answers that are read differently are shown.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    judge: Annotated[
-        str | None,
-        typer.Option(help="Who judges what no rule can score: a server, a bundle, a folder.", rich_help_panel=_JUDGES),
-    ] = None,
-    judge_model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The judge, where its server has several.", rich_help_panel=_JUDGES),
-    ] = None,
-    judge_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The variable with the judge's key.", rich_help_panel=_JUDGES)
-    ] = None,
+    judge: Judge = None,
+    judge_model: JudgeModel = None,
+    judge_key_env: JudgeKey = None,
     judgements: Annotated[
-        Path | None, typer.Option(help="What a judge said of these answers before.", rich_help_panel=_JUDGES)
+        Path | None, typer.Option(help="What a judge said of these answers before.", rich_help_panel=JUDGES)
     ] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, max=256, help="Requests to a judge's server at a time.", rich_help_panel=_JUDGES)
+        int, typer.Option(min=1, max=256, help="Requests to a judge's server at a time.", rich_help_panel=JUDGES)
     ] = 1,
 ) -> None:
     """Score answers that something else produced, by the rules of the benchmark's own scorer or of others.
